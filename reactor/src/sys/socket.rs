@@ -1,0 +1,124 @@
+//! TCP sockets as the backends want them: non-blocking, closing on exec, without Nagle's delay.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+use super::check;
+use crate::limits::LISTEN_BACKLOG;
+
+/// Says which address an error is about.
+fn at(what: &str, address: SocketAddr) -> impl FnOnce(io::Error) -> io::Error {
+    move |error| io::Error::new(error.kind(), format!("{what} {address}: {error}"))
+}
+
+fn new(address: SocketAddr) -> io::Result<Socket> {
+    Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))
+}
+
+/// A listener in the SO_REUSEPORT group of its address.
+pub(crate) fn listen(address: SocketAddr) -> io::Result<(OwnedFd, SocketAddr)> {
+    let socket = bound(address)?;
+    socket.listen(LISTEN_BACKLOG).map_err(at("cannot listen on", address))?;
+    let local = socket.local_addr()?.as_socket().ok_or_else(|| io::Error::other("not an IP address"))?;
+    Ok((socket.into(), local))
+}
+
+/// A socket that holds an address without listening on it.
+fn bound(address: SocketAddr) -> io::Result<Socket> {
+    let socket = new(address)?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into()).map_err(at("cannot bind", address))?;
+    Ok(socket)
+}
+
+/// Accepts one connection, ready for use.
+pub(crate) fn accept(listener: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+    let (null, none) = (std::ptr::null_mut(), std::ptr::null_mut());
+    // SAFETY: null for address and length means that the caller does not want them.
+    let fd = check(unsafe { libc::accept4(listener.as_raw_fd(), null, none, flags) })?;
+    // SAFETY: the kernel just made `fd` for us, and nobody else owns it.
+    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+    prepare(socket.as_fd());
+    Ok(socket)
+}
+
+/// Sets what every connection has. A socket whose peer is already gone may refuse; its own errors tell soon enough.
+pub(crate) fn prepare(socket: BorrowedFd<'_>) {
+    let _ = SockRef::from(&socket).set_tcp_nodelay(true);
+}
+
+/// Starts a connection. EINPROGRESS is success: writability, then [`error`], tell the outcome.
+pub(crate) fn connect(source: Option<SocketAddr>, target: SocketAddr) -> io::Result<OwnedFd> {
+    let socket = new(target)?;
+    if let Some(source) = source {
+        // The port is then chosen at connect(), by the whole 4-tuple: sources can share it across targets.
+        let one: libc::c_int = 1;
+        // SAFETY: pointer and length are those of `one`, which outlives the call.
+        check(unsafe {
+            libc::setsockopt(
+                socket.as_raw_fd(),
+                libc::SOL_IP,
+                libc::IP_BIND_ADDRESS_NO_PORT,
+                (&raw const one).cast(),
+                size_of_val(&one) as libc::socklen_t,
+            )
+        })?;
+        socket.bind(&source.into()).map_err(at("cannot bind", source))?;
+    }
+    prepare(socket.as_fd());
+    match socket.connect(&target.into()) {
+        Ok(()) => {}
+        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
+        Err(error) => return Err(error),
+    }
+    Ok(socket.into())
+}
+
+/// Receives what is there. `Ok(0)` is the end of the stream.
+pub(crate) fn recv(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: pointer and length are those of `buffer`.
+    let got = unsafe { libc::recv(socket.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), 0) };
+    usize::try_from(got).map_err(|_| io::Error::last_os_error())
+}
+
+/// Sends what the kernel takes.
+pub(crate) fn send(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    // SAFETY: pointer and length are those of `bytes`.
+    let put =
+        unsafe { libc::send(socket.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), libc::MSG_NOSIGNAL) };
+    usize::try_from(put).map_err(|_| io::Error::last_os_error())
+}
+
+/// The error that ended a connect or a connection; `None` while it is well. Reading clears it.
+pub(crate) fn error(socket: BorrowedFd<'_>) -> Option<io::Error> {
+    SockRef::from(&socket).take_error().unwrap_or_else(Some)
+}
+
+/// Sends FIN. A connection that is already gone needs none.
+pub(crate) fn shutdown_write(socket: BorrowedFd<'_>) {
+    let _ = SockRef::from(&socket).shutdown(std::net::Shutdown::Write);
+}
+
+/// Makes the coming close send RST.
+pub(crate) fn reset_on_close(socket: BorrowedFd<'_>) {
+    let _ = SockRef::from(&socket).set_linger(Some(Duration::ZERO));
+}
+
+/// Holds a port for a group of listeners that will be made later, in other threads: bound, not listening.
+///
+/// # Errors
+/// The kernel's, with the address in the text.
+pub fn reserve(address: SocketAddr) -> io::Result<(OwnedFd, SocketAddr)> {
+    let socket = bound(address)?;
+    let local = socket.local_addr()?.as_socket().ok_or_else(|| io::Error::other("not an IP address"))?;
+    Ok((socket.into(), local))
+}

@@ -1,0 +1,107 @@
+//! Ending another thread's wait, once per wait, and never too late.
+//!
+//! ```text
+//!            sleep()                    wake(): first one writes the eventfd
+//!   AWAKE ───────────────> ASLEEP ─────────────────────> NOTIFIED
+//!     ^ \                    │ awaken(): timed out           │
+//!     │  \  wake()           v                               │ awaken(): Wake
+//!     │   `──────────────> NOTIFIED ──> sleep() refuses      │
+//!     └──────────────────────────────────────────────────────┘
+//! ```
+//!
+//! A sender first puts its message where the sleeper will look, then calls `wake`. All transitions are read-modify-
+//! write operations on one atomic, so either the sender sees ASLEEP and writes the eventfd, or the sleeper sees
+//! NOTIFIED and does not sleep.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+const AWAKE: u8 = 0;
+const ASLEEP: u8 = 1;
+const NOTIFIED: u8 = 2;
+
+/// Ends the wait of one reactor, from any thread whose table of descriptors holds its eventfd.
+#[derive(Clone, Debug)]
+pub struct Waker(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    state: AtomicU8,
+    /// `None` in the simulator, which looks at `state` alone.
+    eventfd: Option<OwnedFd>,
+}
+
+impl Waker {
+    /// A waker over an eventfd. Make all of them before any thread takes a private file table: a descriptor made
+    /// afterwards is unknown in the tables of the others.
+    ///
+    /// # Errors
+    /// No descriptor left.
+    pub fn new() -> io::Result<Waker> {
+        Ok(Waker::with(Some(crate::sys::eventfd()?)))
+    }
+
+    /// A waker without a descriptor.
+    pub(crate) fn simulated() -> Waker {
+        Waker::with(None)
+    }
+
+    fn with(eventfd: Option<OwnedFd>) -> Waker {
+        Waker(Arc::new(Shared { state: AtomicU8::new(AWAKE), eventfd }))
+    }
+
+    /// The descriptor, to be kept in private file tables.
+    pub fn descriptor(&self) -> Option<RawFd> {
+        self.0.eventfd.as_ref().map(AsRawFd::as_raw_fd)
+    }
+
+    /// Ends the reactor's wait, the present or the next one.
+    pub fn wake(&self) {
+        if self.0.state.swap(NOTIFIED, Ordering::SeqCst) == ASLEEP
+            && let Some(eventfd) = &self.0.eventfd
+        {
+            crate::sys::eventfd_signal(eventfd);
+        }
+    }
+
+    /// Called by the reactor before it waits. False: somebody woke it meanwhile, so do not wait.
+    pub(crate) fn sleep(&self) -> bool {
+        self.0.state.compare_exchange(AWAKE, ASLEEP, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+
+    /// Called by the reactor after it waited (or did not). True: somebody woke it.
+    pub(crate) fn awaken(&self) -> bool {
+        self.0.state.swap(AWAKE, Ordering::SeqCst) == NOTIFIED
+    }
+
+    /// Whether a wake is pending: the simulator's substitute for the eventfd.
+    pub(crate) fn is_notified(&self) -> bool {
+        self.0.state.load(Ordering::SeqCst) == NOTIFIED
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wake_before_the_sleep_refuses_it() {
+        let waker = Waker::simulated();
+        waker.wake();
+        assert!(!waker.sleep());
+        assert!(waker.awaken());
+        assert!(waker.sleep());
+        assert!(!waker.awaken(), "many wakes count once");
+    }
+
+    #[test]
+    fn a_wake_during_the_sleep_is_seen() {
+        let waker = Waker::simulated();
+        assert!(waker.sleep());
+        waker.wake();
+        waker.wake();
+        assert!(waker.awaken());
+    }
+}

@@ -1,0 +1,5 @@
+//! Under construction.
+
+/// A wheel.
+#[derive(Debug)]
+pub struct Wheel<K>(Vec<K>);
