@@ -47,6 +47,11 @@ impl Pool {
         !self.returned.borrow().is_empty()
     }
 
+    /// Whether every buffer is free.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.returned.borrow().len() == self.count
+    }
+
     /// Takes a free buffer's number: its holder gives it back by [`Pool::give_back`] or makes it a [`Lease`].
     pub(crate) fn take(&self) -> Option<u16> {
         self.returned.borrow_mut().pop()

@@ -71,21 +71,26 @@ impl fmt::Debug for Slot {
     }
 }
 
+/// The name of an entry that is retired: no connection has it.
+const RETIRED: Slot = Slot(NonZeroU64::MAX);
+
 /// A reactor's connections: values on a slab, each under the generation that it was put in with.
 #[derive(Debug)]
 pub(crate) struct Slots<T> {
     entries: Slab<(Slot, T)>,
+    /// Indices whose names are gone, but which the user may still hold in the batch that says so.
+    retired: Vec<u32>,
     table: u16,
     generation: u32,
 }
 
 impl<T> Slots<T> {
     pub(crate) fn new(table: u16) -> Slots<T> {
-        Slots { entries: Slab::new(), table, generation: 0 }
+        Slots { entries: Slab::new(), retired: Vec::new(), table, generation: 0 }
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.entries.len()
+        self.entries.len() - self.retired.len()
     }
 
     /// Gives `value` a name that no connection of this table has had in the last million.
@@ -107,7 +112,23 @@ impl<T> Slots<T> {
         self.entries.get_mut(slot.index()).filter(|entry| entry.0 == slot).map(|entry| &mut entry.1)
     }
 
-    /// Frees the name; `None` when it is stale.
+    /// Ends the name when its `Closed` is handed over. The index stays taken until [`Slots::reclaim`]: the user may
+    /// make connections while it handles the events before that `Closed`.
+    pub(crate) fn retire(&mut self, slot: Slot) {
+        if self.get(slot).is_some() {
+            self.entries[slot.index()].0 = RETIRED;
+            self.retired.push(slot.index() as u32);
+        }
+    }
+
+    /// Frees the retired indices, at the beginning of the next turn.
+    pub(crate) fn reclaim(&mut self) {
+        for index in self.retired.drain(..) {
+            self.entries.remove(index as usize);
+        }
+    }
+
+    /// Frees name and index of a connection that the user never heard of; `None` when the name is stale.
     pub(crate) fn remove(&mut self, slot: Slot) -> Option<T> {
         self.get(slot)?;
         Some(self.entries.remove(slot.index()).1)
@@ -115,7 +136,7 @@ impl<T> Slots<T> {
 
     /// Every connection, in the order of the slab.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Slot, &T)> {
-        self.entries.iter().map(|(_, entry)| (entry.0, &entry.1))
+        self.entries.iter().map(|(_, entry)| (entry.0, &entry.1)).filter(|(slot, _)| *slot != RETIRED)
     }
 }
 
@@ -218,6 +239,20 @@ mod tests {
         assert_eq!(slots.get(first), None);
         assert_eq!(slots.remove(first), None);
         assert_eq!(slots.get(second), Some(&'b'));
+    }
+
+    #[test]
+    fn a_retired_index_is_reused_only_when_it_is_reclaimed() {
+        let mut slots = Slots::new(0);
+        let first = slots.insert('a');
+        slots.retire(first);
+        slots.retire(first);
+        assert_eq!((slots.get(first), slots.len(), slots.iter().count()), (None, 0, 0));
+        let second = slots.insert('b');
+        assert_ne!(first.index(), second.index());
+        slots.reclaim();
+        assert_eq!(slots.insert('c').index(), first.index());
+        assert_eq!((slots.get(second), slots.len()), (Some(&'b'), 2));
     }
 
     #[test]

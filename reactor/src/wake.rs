@@ -16,7 +16,12 @@
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::Ordering;
+
+#[cfg(loom)]
+use loom::sync::atomic::AtomicU8;
+#[cfg(not(loom))]
+use std::sync::atomic::AtomicU8;
 
 const AWAKE: u8 = 0;
 const ASLEEP: u8 = 1;
@@ -59,11 +64,16 @@ impl Waker {
 
     /// Ends the reactor's wait, the present or the next one.
     pub fn wake(&self) {
-        if self.0.state.swap(NOTIFIED, Ordering::SeqCst) == ASLEEP
+        if self.notify()
             && let Some(eventfd) = &self.0.eventfd
         {
             crate::sys::eventfd_signal(eventfd);
         }
+    }
+
+    /// The sender's transition. True: the reactor sleeps, and it is this caller who has to end that.
+    fn notify(&self) -> bool {
+        self.0.state.swap(NOTIFIED, Ordering::SeqCst) == ASLEEP
     }
 
     /// Called by the reactor before it waits. False: somebody woke it meanwhile, so do not wait.
@@ -82,7 +92,7 @@ impl Waker {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 
@@ -103,5 +113,59 @@ mod tests {
         waker.wake();
         waker.wake();
         assert!(waker.awaken());
+    }
+}
+
+/// The interleavings of a sleeper and its senders. Run with
+/// `RUSTFLAGS="--cfg loom" cargo test -p throng-reactor --lib interleavings`.
+#[cfg(all(test, loom))]
+mod interleavings {
+    use loom::sync::Notify;
+    use loom::sync::atomic::AtomicU32;
+    use loom::thread;
+
+    use super::*;
+
+    /// Two senders leave a message each; the sleeper waits until it has both. A lost wake is a deadlock, which loom
+    /// reports. With `times_out`, the first wait ends by itself.
+    fn nobody_sleeps_through_a_message(times_out: bool) {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(3); // with three threads, without it loom is at work for hours
+        model.check(move || {
+            let waker = Waker::simulated();
+            // As an eventfd, it stays signalled until a wait sees it.
+            let eventfd = loom::sync::Arc::new(Notify::new());
+            // Relaxed throughout: what makes a message visible is the waker's transition.
+            let messages = loom::sync::Arc::new(AtomicU32::new(0));
+            let senders = [1, 2].map(|message| {
+                let (waker, eventfd, messages) = (waker.clone(), eventfd.clone(), messages.clone());
+                thread::spawn(move || {
+                    messages.fetch_add(message, Ordering::Relaxed);
+                    if waker.notify() {
+                        eventfd.notify();
+                    }
+                })
+            });
+            let mut times_out = times_out;
+            while messages.load(Ordering::Relaxed) != 3 {
+                if waker.sleep() && !std::mem::take(&mut times_out) {
+                    eventfd.wait();
+                }
+                waker.awaken();
+            }
+            for sender in senders {
+                sender.join().expect("a sender does not panic");
+            }
+        });
+    }
+
+    #[test]
+    fn a_wake_is_never_lost() {
+        nobody_sleeps_through_a_message(false);
+    }
+
+    #[test]
+    fn a_wake_that_meets_a_timeout_is_never_lost() {
+        nobody_sleeps_through_a_message(true);
     }
 }

@@ -4,6 +4,7 @@ pub mod affinity;
 pub mod clock;
 pub mod files;
 pub mod socket;
+pub(crate) mod timer;
 pub mod usage;
 
 use std::io;

@@ -22,6 +22,7 @@ fn new(address: SocketAddr) -> io::Result<Socket> {
 /// A listener in the SO_REUSEPORT group of its address.
 pub(crate) fn listen(address: SocketAddr) -> io::Result<(OwnedFd, SocketAddr)> {
     let socket = bound(address)?;
+    prepare(socket.as_fd());
     socket.listen(LISTEN_BACKLOG).map_err(at("cannot listen on", address))?;
     let local = socket.local_addr()?.as_socket().ok_or_else(|| io::Error::other("not an IP address"))?;
     Ok((socket.into(), local))
@@ -39,19 +40,18 @@ fn bound(address: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Accepts one connection, ready for use.
+/// Accepts one connection, ready for use: it inherits what [`prepare`] set on its listener.
 pub(crate) fn accept(listener: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
     let (null, none) = (std::ptr::null_mut(), std::ptr::null_mut());
     // SAFETY: null for address and length means that the caller does not want them.
     let fd = check(unsafe { libc::accept4(listener.as_raw_fd(), null, none, flags) })?;
     // SAFETY: the kernel just made `fd` for us, and nobody else owns it.
-    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
-    prepare(socket.as_fd());
-    Ok(socket)
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Sets what every connection has. A socket whose peer is already gone may refuse; its own errors tell soon enough.
+/// Sets what every connection has, on itself or on the listener that it comes from. A socket whose peer is already
+/// gone may refuse; its own errors tell soon enough.
 pub(crate) fn prepare(socket: BorrowedFd<'_>) {
     let _ = SockRef::from(&socket).set_tcp_nodelay(true);
 }
@@ -106,6 +106,11 @@ pub(crate) fn error(socket: BorrowedFd<'_>) -> Option<io::Error> {
 /// Sends FIN. A connection that is already gone needs none.
 pub(crate) fn shutdown_write(socket: BorrowedFd<'_>) {
     let _ = SockRef::from(&socket).shutdown(std::net::Shutdown::Write);
+}
+
+/// Ends a listener in every table of descriptors that holds it: close(2) alone ends it only where it is the last.
+pub(crate) fn shutdown(listener: BorrowedFd<'_>) {
+    let _ = SockRef::from(&listener).shutdown(std::net::Shutdown::Both);
 }
 
 /// Makes the coming close send RST.

@@ -1,0 +1,202 @@
+//! Whether this machine has an io_uring that does what the backend needs: asked, then tried.
+
+use std::fmt;
+use std::io;
+use std::os::fd::AsFd;
+
+use io_uring::{Probe, opcode};
+use socket2::{Domain, Socket, Type};
+
+use super::buffers::BufferRing;
+use super::request::{Request, Tag};
+use super::ring::{Completion, Ring};
+use crate::pool::Pool;
+use crate::slot::Slots;
+use crate::sys::clock;
+
+/// The oldest kernel on which all that the backend uses works: absolute timeouts came with 6.12.
+const KERNEL_MIN: (u32, u32) = (6, 12);
+
+/// What the backend asks the kernel to do.
+const OPCODES: [(u8, &str); 6] = [
+    (opcode::PollAdd::CODE, "POLL_ADD"),
+    (opcode::Recv::CODE, "RECV"),
+    (opcode::Send::CODE, "SEND"),
+    (opcode::Accept::CODE, "ACCEPT"),
+    (opcode::AsyncCancel::CODE, "ASYNC_CANCEL"),
+    (opcode::AcceptMulti::CODE, "ACCEPT (multishot)"),
+];
+
+/// How long a step of the check may take.
+const STEP_WAIT: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// Checks kernel, permissions and behaviour, in the calling thread, which keeps nothing of it.
+///
+/// # Errors
+/// Why this machine cannot run the backend, and what to change.
+pub fn probe() -> Result<(), String> {
+    check_version(&kernel_release()?)?;
+    let mut ring = Ring::new().map_err(|error| explain(&error))?;
+    let mut operations = Probe::new();
+    let asked = ring.submitter().register_probe(&mut operations);
+    asked.map_err(|error| format!("io_uring does not tell its operations: {error}; use the epoll backend"))?;
+    if let Some((_, name)) = OPCODES.iter().find(|(code, _)| !operations.is_supported(*code)) {
+        return Err(format!("io_uring does not know {name}; use a kernel that has not been cut down"));
+    }
+    check_behaviour(&mut ring).map_err(|why| {
+        format!("io_uring does not behave as expected: {why}; use the epoll backend, or another kernel")
+    })
+}
+
+/// Says what refused a ring, and what to change.
+pub(super) fn explain(error: &io::Error) -> String {
+    let sysctl = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_default();
+    explain_with(error, sysctl.trim())
+}
+
+fn explain_with(error: &io::Error, io_uring_disabled: &str) -> String {
+    let remedy = match (error.raw_os_error(), io_uring_disabled) {
+        (Some(libc::EPERM), "1") => {
+            "kernel.io_uring_disabled is 1: set it to 0, or run with CAP_SYS_ADMIN or in kernel.io_uring_group"
+        }
+        (Some(libc::EPERM), "2") => "kernel.io_uring_disabled is 2: set it to 0",
+        (Some(libc::EPERM | libc::EACCES), _) => {
+            "a seccomp profile or security module forbids it, as container profiles do: allow io_uring_setup, \
+             io_uring_enter and io_uring_register"
+        }
+        (Some(libc::ENOSYS), _) => "the kernel was built without io_uring, or a seccomp profile hides it",
+        (Some(libc::ENOMEM), _) => {
+            "the limit on locked memory: raise RLIMIT_MEMLOCK (ulimit -l) to 152 KiB per shard and more, or run with \
+             CAP_IPC_LOCK"
+        }
+        (Some(libc::EMFILE), _) => "the table of descriptors is full: raise RLIMIT_NOFILE (ulimit -n)",
+        (Some(libc::ENFILE), _) => "the machine's table of files is full: raise fs.file-max",
+        (Some(libc::EINVAL), _) => "the kernel does not know its flags: use Linux 6.12 or newer",
+        _ => "use the epoll backend",
+    };
+    format!("io_uring is not available: {error}; {remedy}")
+}
+
+fn kernel_release() -> Result<String, String> {
+    std::fs::read_to_string("/proc/sys/kernel/osrelease")
+        .map_err(|error| format!("cannot read the kernel's version: {error}; mount /proc"))
+}
+
+fn check_version(release: &str) -> Result<(), String> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
+    let (Some(Ok(major)), Some(Ok(minor))) = (numbers.next(), numbers.next()) else {
+        return Err(format!("cannot make out the kernel's version `{}`", release.trim()));
+    };
+    if (major, minor) < KERNEL_MIN {
+        let (min_major, min_minor) = KERNEL_MIN;
+        return Err(format!(
+            "Linux {major}.{minor} is too old for the io-uring backend: use {min_major}.{min_minor} or newer"
+        ));
+    }
+    Ok(())
+}
+
+/// What did not come out as it should.
+struct Odd(&'static str, Option<Completion>);
+
+impl fmt::Display for Odd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.1 {
+            Some(completion) => write!(f, "{} ({completion:?})", self.0),
+            None => write!(f, "{} (no completion in {} s)", self.0, STEP_WAIT.as_secs()),
+        }
+    }
+}
+
+/// Goes once through the life of a connection.
+fn check_behaviour(ring: &mut Ring) -> Result<(), String> {
+    let system = |error: io::Error| error.to_string();
+    let pool = Pool::new(2, 64);
+    // SAFETY: the caller's ring outlives the buffers only after they were unregistered, below; when it is not quiet
+    // even then, they are leaked.
+    let mut buffers = unsafe { BufferRing::new(ring, pool, 2) }.map_err(system)?;
+    let outcome = check_connection(ring, &mut buffers);
+    let quiet = ring.quiesce(drop);
+    if !quiet || ring.submitter().unregister_buf_ring(0).is_err() {
+        buffers.leak();
+        return Err("requests that were cancelled did not end".to_owned());
+    }
+    outcome
+}
+
+fn check_connection(ring: &mut Ring, buffers: &mut BufferRing) -> Result<(), String> {
+    let system = |error: io::Error| error.to_string();
+    let (here, there) = Socket::pair(Domain::UNIX, Type::STREAM.nonblocking(), None).map_err(system)?;
+    let slot = Slots::new(0).insert(());
+    let poll = Request::of(Tag::Poll, slot);
+    let recv = Request::of(Tag::Recv, slot);
+
+    ring.poll(here.as_fd(), libc::POLLIN as u32, true, poll);
+    for round in 0..2u8 {
+        ring.enter(0, None).map_err(system)?;
+        there.send(&[round]).map_err(system)?;
+        expect(ring, "a multishot poll did not announce bytes", |completion| {
+            completion.request == poll && completion.result > 0 && completion.more()
+        })?;
+        if !buffers.promise() {
+            return Err("a returned buffer is not there".to_owned());
+        }
+        ring.recv(here.as_fd(), recv);
+        let received = expect(ring, "a receive took no buffer of the ring", |completion| {
+            completion.request == recv && completion.result == 1 && completion.buffer().is_some()
+        })?;
+        match buffers.redeem(received.buffer(), 1) {
+            Some(data) if *data == [round] => {}
+            _ => return Err("a buffer of the ring holds other bytes than were sent".to_owned()),
+        }
+        buffers.refill();
+    }
+    ring.recv(here.as_fd(), recv);
+    expect(ring, "receiving from an empty socket did not end at once", |completion| {
+        completion.request == recv && completion.result == -libc::EAGAIN && completion.buffer().is_none()
+    })?;
+    ring.cancel(poll);
+    expect(ring, "a cancelled poll did not end", |completion| {
+        completion.request == poll && completion.result == -libc::ECANCELED && !completion.more()
+    })?;
+    Ok(())
+}
+
+/// Waits for one completion, which must be as `is_right` says.
+fn expect(
+    ring: &mut Ring,
+    otherwise: &'static str,
+    is_right: impl Fn(&Completion) -> bool,
+) -> Result<Completion, String> {
+    let until = clock::now() + STEP_WAIT;
+    while !ring.has_completions() && clock::now() < until {
+        ring.enter(1, Some(until)).map_err(|error| error.to_string())?;
+    }
+    match ring.next() {
+        Some(completion) if is_right(&completion) => Ok(completion),
+        other => Err(Odd(otherwise, other).to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn old_kernels_are_named_with_what_is_needed() {
+        assert_eq!(check_version("6.12.0-rc1\n"), Ok(()));
+        assert_eq!(check_version("7.0.3"), Ok(()));
+        let why = check_version("6.8.0-45-generic").unwrap_err();
+        assert!(why.contains("6.8") && why.contains("6.12"), "{why}");
+        assert!(check_version("BSD").is_err());
+    }
+
+    #[test]
+    fn a_refusal_says_what_to_change() {
+        let error = |code| io::Error::from_raw_os_error(code);
+        assert!(explain_with(&error(libc::EPERM), "0").contains("seccomp"));
+        assert!(explain_with(&error(libc::EPERM), "2").contains("kernel.io_uring_disabled is 2"));
+        assert!(explain_with(&error(libc::ENOMEM), "0").contains("RLIMIT_MEMLOCK"));
+        assert!(explain_with(&error(libc::EMFILE), "0").contains("RLIMIT_NOFILE"));
+    }
+}

@@ -1,0 +1,59 @@
+//! What a server is started with.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use throng_reactor::Backend;
+
+use crate::limits;
+
+/// A server's settings. Every duration and count has its reason in [`limits`].
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Addresses to listen on; a port of 0 lets the kernel choose one, the same for all shards.
+    pub listen: Vec<SocketAddr>,
+    /// The backend of every shard.
+    pub backend: Backend,
+    /// Shards, each a thread with a listener, sessions and a table of descriptors of its own.
+    pub shards: usize,
+    /// Cores for the shards: shard i runs on core `cpus[i % cpus.len()]`. Empty: wherever the kernel likes.
+    pub cpus: Vec<usize>,
+    /// Connections that one shard holds; beyond it clients wait in the backlog.
+    pub connections_max: usize,
+    /// See [`limits::LOGINS_MAX`].
+    pub logins_max: usize,
+    /// See [`limits::LOGIN_TIMEOUT`].
+    pub login_timeout: Duration,
+    /// See [`limits::IDLE_TIMEOUT`].
+    pub idle_timeout: Duration,
+    /// See [`limits::OUTBOX_BYTES_MAX`].
+    pub outbox_bytes_max: usize,
+    /// See [`limits::LINGER`].
+    pub linger: Duration,
+    /// Makes every shard sleep this long per turn: a slow server on purpose, for trials of what measures it.
+    pub delay_per_turn: Duration,
+    /// Seeds the directory's hash, so that nobody can choose users that collide.
+    pub seed: u64,
+    /// Upper half of every delivery sequence: must grow from one start of the server to the next.
+    pub epoch: u32,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            listen: Vec::new(),
+            backend: Backend::Epoll,
+            shards: 1,
+            cpus: Vec::new(),
+            connections_max: throng_reactor::limits::CONNECTIONS_MAX,
+            logins_max: limits::LOGINS_MAX,
+            login_timeout: limits::LOGIN_TIMEOUT,
+            idle_timeout: limits::IDLE_TIMEOUT,
+            outbox_bytes_max: limits::OUTBOX_BYTES_MAX,
+            linger: limits::LINGER,
+            delay_per_turn: Duration::ZERO,
+            seed: 0,
+            epoch: 1,
+        }
+    }
+}

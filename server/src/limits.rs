@@ -1,0 +1,70 @@
+//! Every bound of the server, with its reason.
+
+use std::time::Duration;
+
+/// Connections of one shard that have not logged in yet. Each costs a session and its kernel socket, and nobody has
+/// vouched for it; what comes beyond is turned away with a reason. A storm of 75,000 logins a second passes when a login
+/// takes less than 0.4 s.
+pub const LOGINS_MAX: usize = 32_768;
+
+/// How long a connection may take from its accept to its `Hello`. ejabberd allows 120 s; a phone on a bad line needs 10.
+pub const LOGIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Silence after which a connection is closed. Phones send a heartbeat every four minutes.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// Bytes that may wait for one client behind the send in flight. It covers 64 outstanding messages of four busy
+/// correspondents; whoever lets more pile up reads too slowly.
+pub const OUTBOX_BYTES_MAX: usize = 256 * 1024;
+
+/// Messages to one recipient that are not acknowledged, whoever sent them: 32 bytes each at the recipient's home.
+pub const UNACKNOWLEDGED_MAX: usize = 4096;
+const _: () = assert!(UNACKNOWLEDGED_MAX >= throng_wire::limits::OUTSTANDING_MAX as usize);
+
+/// How long a connection that was told to go may take to read the reason and close.
+pub const LINGER: Duration = Duration::from_secs(3);
+
+/// How long a draining shard waits for messages that are on their way before it says bye.
+pub const DRAIN_SETTLE: Duration = Duration::from_secs(1);
+
+/// How often a draining shard looks whether they have.
+pub const DRAIN_LOOK: Duration = Duration::from_millis(10);
+
+/// How long after the bye a draining shard waits for its clients to leave.
+pub const DRAIN_LEAVE: Duration = Duration::from_secs(4);
+const _: () =
+    assert!(DRAIN_LEAVE.as_nanos() > LINGER.as_nanos(), "lingering connections are counted, not cut");
+
+/// How long a client that was told `Bye(Draining)` is asked to stay away.
+pub const DRAIN_WAIT_MS: u32 = 5_000;
+
+/// Connections told goodbye in one turn of a drain: every goodbye takes a send buffer.
+pub const GOODBYES_PER_TURN: usize = 512;
+
+/// Batches that one mailbox holds, per shard that may write to it. A shard writes one per turn.
+pub const MAILBOX_BATCHES_PER_SHARD: usize = 4;
+
+/// Bytes of a batch that found its destination's mailbox full, from where on the sessions that add messages to it are
+/// paused. Acknowledgements, outcomes, logins and logouts are still added: they are what empties the other shards.
+pub const PARKED_BYTES_MAX: usize = 256 * 1024;
+
+/// How soon a full mailbox is tried again.
+pub const PARKED_RETRY: Duration = Duration::from_millis(1);
+
+/// Empty buffers that a shard keeps for reuse, of each kind.
+pub const SPARE_BUFFERS: usize = 256;
+
+/// Largest buffer kept for reuse, in bytes: the few that grew beyond it are freed.
+pub const SPARE_BUFFER_BYTES: usize = 16 * 1024;
+
+/// The tick of the timer wheel: deadlines of seconds need no better.
+pub const TIMER_TICK: Duration = Duration::from_millis(20);
+
+/// The unit of `Session::heard`: fine enough for an idle timeout of a second, coarse enough for 17 years in 32 bits.
+pub const HEARD_TICK: Duration = Duration::from_millis(125);
+
+/// How often a slice of the sessions is looked at for idleness.
+pub const SWEEP_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Passes over all sessions within one idle timeout: a connection is closed at most an eighth of it late.
+pub const SWEEPS_PER_TIMEOUT: u32 = 8;

@@ -1,0 +1,265 @@
+//! Letters between shards: gathered per destination, put into its mailbox once per turn, with one wake.
+//!
+//! A mailbox is bounded and may be full. A shard never waits for room in another's: the batch stays *parked* at its writer and
+//! is tried again, while the writer goes on emptying its own mailbox. From [`PARKED_BYTES_MAX`] on the sessions that add
+//! messages to it are paused; acknowledgements, outcomes, logins and logouts are still added, since they are what
+//! empties the other shards. So two full shards cannot wait for each other.
+
+use std::sync::Arc;
+
+use crossbeam::queue::ArrayQueue;
+use throng_reactor::{Slot, Waker};
+use throng_wire::native::{MessageId, Refusal, Sequence, Uncertainty, UserId};
+
+use crate::home::Place;
+use crate::limits::{MAILBOX_BATCHES_PER_SHARD, PARKED_BYTES_MAX, SPARE_BUFFERS};
+
+/// What became of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Accepted,
+    Refused(Refusal),
+    Unknown(Uncertainty),
+}
+
+/// Where a body lies in its batch.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Span {
+    start: u32,
+    len: u32,
+}
+
+/// What one shard tells another. The first four go to a user's home, the others to a connection's shard.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Letter {
+    Login { user: UserId, place: Place },
+    Logout { user: UserId, place: Place },
+    Send { from: UserId, to: UserId, id: MessageId, sender: Place, body: Span },
+    Ack { user: UserId, place: Place, sequence: Sequence },
+    Welcome { slot: Slot },
+    Replaced { slot: Slot },
+    Deliver { slot: Slot, sequence: Sequence, from: UserId, id: MessageId, body: Span },
+    Outcome { slot: Slot, id: MessageId, outcome: Outcome },
+}
+const _: () = assert!(size_of::<Letter>() <= 56);
+
+/// The letters of one turn from one shard to another, and the bodies that they carry.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    pub(crate) letters: Vec<Letter>,
+    bodies: Vec<u8>,
+}
+
+impl Batch {
+    fn bytes(&self) -> usize {
+        self.letters.len() * size_of::<Letter>() + self.bodies.len()
+    }
+
+    /// The body of a letter of this batch.
+    pub(crate) fn body(&self, span: Span) -> &[u8] {
+        &self.bodies[span.start as usize..][..span.len as usize]
+    }
+}
+
+/// The mailboxes of all shards and what wakes their owners.
+#[derive(Debug)]
+pub struct Mailboxes {
+    boxes: Vec<(ArrayQueue<Batch>, Waker)>,
+}
+
+impl Mailboxes {
+    /// One mailbox for each shard, in the order of their wakers.
+    pub fn new(wakers: impl ExactSizeIterator<Item = Waker>) -> Arc<Mailboxes> {
+        let capacity = MAILBOX_BATCHES_PER_SHARD * wakers.len();
+        Mailboxes::with_capacity(wakers, capacity)
+    }
+
+    fn with_capacity(wakers: impl ExactSizeIterator<Item = Waker>, capacity: usize) -> Arc<Mailboxes> {
+        Arc::new(Mailboxes { boxes: wakers.map(|waker| (ArrayQueue::new(capacity), waker)).collect() })
+    }
+
+    /// How many shards there are.
+    pub fn shards(&self) -> u16 {
+        u16::try_from(self.boxes.len()).expect("the server refuses more than 65,535 shards")
+    }
+
+    /// Ends every shard's wait.
+    pub(crate) fn wake_all(&self) {
+        self.boxes.iter().for_each(|(_, waker)| waker.wake());
+    }
+}
+
+/// A batch in the making.
+#[derive(Debug, Default)]
+struct Outgoing {
+    batch: Batch,
+    /// The mailbox was full when it was last tried.
+    parked: bool,
+    /// Sessions that wait for it to go.
+    paused: Vec<Slot>,
+}
+
+/// One shard's side of the mailboxes.
+#[derive(Debug)]
+pub(crate) struct Post {
+    mailboxes: Arc<Mailboxes>,
+    me: u16,
+    outgoing: Vec<Outgoing>,
+    spares: Vec<Batch>,
+    /// Batches that went out.
+    pub(crate) batches_sent: u64,
+    /// Batches that found the mailbox full.
+    pub(crate) mailbox_full: u64,
+}
+
+impl Post {
+    pub(crate) fn new(mailboxes: Arc<Mailboxes>, me: u16) -> Post {
+        let outgoing = (0..mailboxes.shards()).map(|_| Outgoing::default()).collect();
+        Post { mailboxes, me, outgoing, spares: Vec::new(), batches_sent: 0, mailbox_full: 0 }
+    }
+
+    /// Adds a letter without a body.
+    pub(crate) fn write(&mut self, to: u16, letter: Letter) {
+        self.outgoing[usize::from(to)].batch.letters.push(letter);
+    }
+
+    /// Adds a letter with a body.
+    pub(crate) fn write_body(&mut self, to: u16, body: &[u8], letter: impl FnOnce(Span) -> Letter) {
+        let batch = &mut self.outgoing[usize::from(to)].batch;
+        let span = Span { start: batch.bodies.len() as u32, len: body.len() as u32 };
+        batch.bodies.extend_from_slice(body);
+        batch.letters.push(letter(span));
+    }
+
+    /// Whether whoever adds messages for this destination must be paused.
+    pub(crate) fn is_crowded(&self, to: u16) -> bool {
+        let outgoing = &self.outgoing[usize::from(to)];
+        outgoing.parked && outgoing.batch.bytes() >= PARKED_BYTES_MAX
+    }
+
+    /// Notes a paused session; [`Post::dispatch`] gives it back.
+    pub(crate) fn pause(&mut self, to: u16, slot: Slot) {
+        self.outgoing[usize::from(to)].paused.push(slot);
+    }
+
+    /// Puts every batch into its mailbox, as far as there is room. Sessions that may go on are added to `resumed`. True: some
+    /// batch is parked, so try again soon.
+    pub(crate) fn dispatch(&mut self, resumed: &mut Vec<Slot>) -> bool {
+        let mut parked = false;
+        for (outgoing, (mailbox, waker)) in self.outgoing.iter_mut().zip(&self.mailboxes.boxes) {
+            if outgoing.batch.letters.is_empty() {
+                continue;
+            }
+            match mailbox.push(std::mem::take(&mut outgoing.batch)) {
+                Ok(()) => {
+                    waker.wake();
+                    self.batches_sent += 1;
+                    outgoing.parked = false;
+                    outgoing.batch = self.spares.pop().unwrap_or_default();
+                    resumed.append(&mut outgoing.paused);
+                }
+                Err(batch) => {
+                    self.mailbox_full += 1;
+                    outgoing.parked = true;
+                    outgoing.batch = batch;
+                    parked = true;
+                }
+            }
+        }
+        parked
+    }
+
+    /// Whether nothing is left to hand over.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.outgoing.iter().all(|outgoing| outgoing.batch.letters.is_empty())
+    }
+
+    /// Whether nothing has arrived.
+    pub(crate) fn mailbox_is_empty(&self) -> bool {
+        self.mailboxes.boxes[usize::from(self.me)].0.is_empty()
+    }
+
+    /// The oldest batch in this shard's own mailbox.
+    pub(crate) fn receive(&mut self) -> Option<Batch> {
+        self.mailboxes.boxes[usize::from(self.me)].0.pop()
+    }
+
+    /// Takes an emptied batch back for reuse.
+    pub(crate) fn recycle(&mut self, mut batch: Batch) {
+        if self.spares.len() < SPARE_BUFFERS && batch.bytes() <= PARKED_BYTES_MAX {
+            batch.letters.clear();
+            batch.bodies.clear();
+            self.spares.push(batch);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn post_with_room_for_one() -> (Post, Post) {
+        let wakers = [(); 2].map(|()| Waker::new().unwrap());
+        let mailboxes = Mailboxes::with_capacity(wakers.into_iter(), 1);
+        (Post::new(Arc::clone(&mailboxes), 0), Post::new(mailboxes, 1))
+    }
+
+    fn place() -> Place {
+        Place { slot: Slot::from_word(1 << 36).unwrap(), shard: 0 }
+    }
+
+    fn ack(sequence: u64) -> Letter {
+        Letter::Ack { user: UserId(1), place: place(), sequence: Sequence(sequence) }
+    }
+
+    fn sequences(batch: &Batch) -> Vec<u64> {
+        let sequence = |letter: &Letter| match letter {
+            Letter::Ack { sequence, .. } => sequence.0,
+            other => panic!("{other:?}"),
+        };
+        batch.letters.iter().map(sequence).collect()
+    }
+
+    #[test]
+    fn a_full_mailbox_parks_the_batch_and_loses_nothing() {
+        let (mut writer, mut reader) = post_with_room_for_one();
+        let mut resumed = Vec::new();
+        writer.write(1, ack(1));
+        assert!(!writer.dispatch(&mut resumed));
+        writer.write(1, ack(2));
+        assert!(writer.dispatch(&mut resumed), "no room for a second batch");
+        writer.write(1, ack(3));
+        assert_eq!(writer.mailbox_full, 1);
+        assert_eq!(sequences(&reader.receive().unwrap()), [1]);
+        assert!(!writer.dispatch(&mut resumed));
+        assert_eq!(sequences(&reader.receive().unwrap()), [2, 3], "in order, and together");
+        assert!(reader.receive().is_none());
+    }
+
+    #[test]
+    fn a_crowded_destination_pauses_its_writers_until_the_batch_goes() {
+        let (mut writer, mut reader) = post_with_room_for_one();
+        let mut resumed = Vec::new();
+        writer.write(1, ack(1));
+        writer.dispatch(&mut resumed);
+        let body = vec![7; PARKED_BYTES_MAX];
+        writer.write_body(1, &body, |body| Letter::Deliver {
+            slot: place().slot,
+            sequence: Sequence(1),
+            from: UserId(1),
+            id: MessageId(1),
+            body,
+        });
+        assert!(!writer.is_crowded(1), "a batch that was not tried yet is not parked");
+        assert!(writer.dispatch(&mut resumed));
+        assert!(writer.is_crowded(1) && !writer.is_crowded(0));
+        writer.pause(1, place().slot);
+        reader.receive();
+        writer.dispatch(&mut resumed);
+        assert_eq!(resumed, [place().slot]);
+        assert!(!writer.is_crowded(1));
+        let batch = reader.receive().unwrap();
+        let Letter::Deliver { body: span, .. } = batch.letters[0] else { panic!("not a delivery") };
+        assert_eq!(batch.body(span), body);
+    }
+}

@@ -1,0 +1,388 @@
+//! A shard: one event loop with its sessions, its part of the directory, and its mailbox.
+//!
+//! Two roles meet here. For its *connections* a shard reads and writes frames; for the users whose *home* it is, it
+//! knows where they are and what is on its way to them. A message goes from the sender's shard to the recipient's home to
+//! the recipient's shard; where two of them are the same shard the step is a call, else a letter ([`crate::mailbox`]).
+//! `delivery.rs` holds these steps, `conduct.rs` what ends a session, `upkeep.rs` timeouts and the drain.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use throng_reactor::{Close, Event, Lease, Nanos, Reactor, Slot, SlotMap, Wheel};
+use throng_wire::limits::{FRAME_BYTES_MAX, FRAME_BYTES_MAX_BEFORE_LOGIN, OUTSTANDING_MAX};
+use throng_wire::native::{ErrorCode, Frame, Frames, Hello, Receiver, Recipient, VERSIONS};
+
+use crate::config::Config;
+use crate::figures::{Published, ShardFigures};
+use crate::home::{Home, Place, Settled};
+use crate::limits::{HEARD_TICK, PARKED_RETRY, TIMER_TICK};
+use crate::mailbox::{Letter, Mailboxes, Post};
+use crate::outbox::{Outboxes, Partials};
+use crate::session::{Session, State};
+use crate::upkeep::Drain;
+
+/// What all shards of a server share.
+#[derive(Debug)]
+pub struct Shared {
+    /// The settings.
+    pub(crate) config: Config,
+    /// The mailboxes.
+    pub(crate) mailboxes: Arc<Mailboxes>,
+    /// What each shard published.
+    pub(crate) published: Vec<Published>,
+    draining: AtomicBool,
+    /// Shards that drain and have neither sessions nor letters left.
+    parted: AtomicUsize,
+}
+
+impl Shared {
+    /// For as many shards as there are mailboxes.
+    pub fn new(config: Config, mailboxes: Arc<Mailboxes>) -> Arc<Shared> {
+        let published = (0..mailboxes.shards()).map(|_| Published::default()).collect();
+        Arc::new(Shared {
+            config,
+            mailboxes,
+            published,
+            draining: AtomicBool::new(false),
+            parted: AtomicUsize::new(0),
+        })
+    }
+
+    /// Tells every shard to stop accepting, flush, say goodbye and end.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::SeqCst);
+        self.mailboxes.wake_all();
+    }
+
+    pub(crate) fn part(&self) {
+        self.parted.fetch_add(1, Ordering::SeqCst);
+        self.mailboxes.wake_all();
+    }
+
+    pub(crate) fn all_parted(&self) -> bool {
+        self.parted.load(Ordering::SeqCst) == self.published.len()
+    }
+
+    /// Messages of all senders that have no outcome yet, as far as published.
+    pub(crate) fn outstanding(&self) -> u64 {
+        self.published.iter().map(Published::outstanding).sum()
+    }
+
+    /// What every shard published last.
+    pub fn figures(&self) -> Vec<ShardFigures> {
+        self.published.iter().map(Published::snapshot).collect()
+    }
+}
+
+/// Whether a shard goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Turn it again.
+    Running,
+    /// The drain is over: nobody is connected any more.
+    Drained,
+}
+
+/// One shard over one reactor.
+#[derive(Debug)]
+pub struct Shard<R> {
+    pub(crate) me: u16,
+    pub(crate) reactor: R,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) sessions: SlotMap<Session>,
+    pub(crate) outboxes: Outboxes,
+    pub(crate) partials: Partials,
+    pub(crate) home: Home,
+    pub(crate) post: Post,
+    /// Login timeouts and lingering goodbyes; whether they still apply is seen at the session.
+    pub(crate) timers: Wheel<Slot>,
+    /// Sessions with something to send at the end of the turn.
+    dirty: Vec<Slot>,
+    /// Outcomes of one step; kept for its memory.
+    pub(crate) settled: Settled,
+    pub(crate) figures: ShardFigures,
+    pub(crate) drain: Option<Drain>,
+    /// This shard has told the others that it has nothing left.
+    pub(crate) parted: bool,
+    /// Where the sweep over idle sessions goes on, and when.
+    pub(crate) sweep_index: usize,
+    pub(crate) sweep_at: Nanos,
+    start: Nanos,
+    pub(crate) now: Nanos,
+    events: Vec<Event>,
+    slots: Vec<Slot>,
+}
+
+impl<R: Reactor> Shard<R> {
+    /// Shard number `me` over `reactor`. It does not listen yet.
+    pub fn new(me: u16, reactor: R, shared: Arc<Shared>) -> Shard<R> {
+        let now = reactor.now();
+        Shard {
+            me,
+            sessions: SlotMap::default(),
+            outboxes: Outboxes::default(),
+            partials: Partials::default(),
+            home: Home::new(shared.config.epoch, shared.config.seed),
+            post: Post::new(Arc::clone(&shared.mailboxes), me),
+            timers: Wheel::new(now, TIMER_TICK),
+            dirty: Vec::new(),
+            settled: Settled::new(),
+            figures: ShardFigures::default(),
+            drain: None,
+            parted: false,
+            sweep_index: 0,
+            sweep_at: now,
+            start: now,
+            now,
+            events: Vec::new(),
+            slots: Vec::new(),
+            reactor,
+            shared,
+        }
+    }
+
+    /// The reactor, to make it listen.
+    pub fn reactor(&mut self) -> &mut R {
+        &mut self.reactor
+    }
+
+    /// Waits for events, acts on them, and sends what came of it.
+    ///
+    /// # Errors
+    /// The reactor's: the shard cannot go on.
+    pub fn turn(&mut self) -> io::Result<Progress> {
+        let parked = self.dispatch();
+        self.publish();
+        let until = self.next_deadline(parked);
+        let mut events = std::mem::take(&mut self.events);
+        self.reactor.turn(until, &mut events)?;
+        self.now = self.reactor.now();
+        for event in events.drain(..) {
+            self.event(event);
+        }
+        self.events = events;
+        self.letters();
+        self.upkeep();
+        if self.drain.is_none() && self.shared.draining.load(Ordering::SeqCst) {
+            self.begin_drain();
+        }
+        let progress = self.drain_on();
+        self.flush();
+        if progress == Progress::Drained {
+            self.publish();
+        }
+        if !self.shared.config.delay_per_turn.is_zero() {
+            std::thread::sleep(self.shared.config.delay_per_turn);
+        }
+        Ok(progress)
+    }
+
+    /// Hands letters over and resumes the sessions that waited for that. True: something is parked.
+    fn dispatch(&mut self) -> bool {
+        let mut resumed = std::mem::take(&mut self.slots);
+        let parked = self.post.dispatch(&mut resumed);
+        for slot in resumed.drain(..) {
+            self.reactor.resume(slot);
+        }
+        self.slots = resumed;
+        parked
+    }
+
+    fn next_deadline(&self, parked: bool) -> Option<Nanos> {
+        let retry = parked.then(|| self.now + PARKED_RETRY);
+        let drain = self.drain.as_ref().map(|drain| drain.deadline(self.now));
+        let sweep = (!self.sessions.is_empty()).then_some(self.sweep_at);
+        [self.timers.next_deadline(), retry, drain, sweep].into_iter().flatten().min()
+    }
+
+    fn event(&mut self, event: Event) {
+        match event {
+            Event::Data { slot, data } => self.data(slot, &data),
+            Event::Sent { slot, buffer, result } => self.sent(slot, buffer, &result),
+            Event::Accepted { slot } => self.accepted(slot),
+            Event::Closed { slot, error } => self.closed(slot, error.is_some()),
+            Event::Eof { slot } => self.ended(slot),
+            Event::AcceptPaused { .. } => self.figures.accept_pauses += 1,
+            // A wake says that there are letters or a drain; every turn looks for both.
+            Event::AcceptResumed | Event::Wake => {}
+            // A server connects to nobody.
+            Event::Connected { slot } => self.reactor.close(slot, Close::Reset),
+        }
+    }
+
+    fn accepted(&mut self, slot: Slot) {
+        self.figures.connections_accepted += 1;
+        self.figures.logging_in += 1;
+        self.sessions.insert(slot, Session::new(self.heard_now()));
+        if self.figures.logging_in > self.shared.config.logins_max as u64 {
+            self.figures.closed_too_many_logins += 1;
+            self.turn_away(slot, ErrorCode::TooManyLogins, "too many connections are waiting to log in");
+        } else {
+            self.timers.insert(self.now + self.shared.config.login_timeout, slot);
+        }
+    }
+
+    fn data(&mut self, slot: Slot, data: &Lease) {
+        let heard = self.heard_now();
+        let Some(session) = self.sessions.get_mut(slot).filter(|session| session.state != State::Leaving)
+        else {
+            return;
+        };
+        session.heard = heard;
+        session.pinged = false;
+        let Some(mut bytes) = self.partials.take(&mut session.partial) else {
+            let consumed = self.frames(slot, data);
+            if consumed < data.len() {
+                let mut rest = self.partials.spare();
+                rest.extend_from_slice(&data[consumed..]);
+                self.keep(slot, rest);
+            }
+            return;
+        };
+        bytes.extend_from_slice(data);
+        let consumed = self.frames(slot, &bytes);
+        bytes.drain(..consumed);
+        self.keep(slot, bytes);
+    }
+
+    /// Keeps the beginning of a frame, unless the session was told to go by what came before it.
+    fn keep(&mut self, slot: Slot, bytes: Vec<u8>) {
+        if let Some(session) = self.sessions.get_mut(slot).filter(|session| session.state != State::Leaving) {
+            self.partials.keep(&mut session.partial, bytes);
+        }
+    }
+
+    /// Acts on every whole frame; returns the bytes that they took.
+    fn frames(&mut self, slot: Slot, bytes: &[u8]) -> usize {
+        let mut frames = Frames::new(bytes, Receiver::Server, FRAME_BYTES_MAX_BEFORE_LOGIN);
+        loop {
+            let Some(session) = self.sessions.get(slot) else { return bytes.len() };
+            match session.state {
+                State::Leaving => return bytes.len(),
+                State::Active => frames.set_frame_bytes_max(FRAME_BYTES_MAX),
+                State::Greeting | State::LoggingIn => {}
+            }
+            match frames.next() {
+                Ok(Some(frame)) => self.frame(slot, frame),
+                Ok(None) => return bytes.len() - frames.rest().len(),
+                Err(error) => {
+                    self.figures.closed_bad_frame += 1;
+                    self.turn_away(slot, error.code(), &error.to_string());
+                    return bytes.len();
+                }
+            }
+        }
+    }
+
+    fn frame(&mut self, slot: Slot, frame: Frame<'_>) {
+        let Some(session) = self.sessions.get_mut(slot) else { return };
+        let place = Place { slot, shard: self.me };
+        match (session.state, frame) {
+            (State::Greeting, Frame::Hello(hello)) => self.hello(slot, hello),
+            (State::Greeting | State::LoggingIn, _) => self.misconduct(slot, ErrorCode::NotLoggedIn),
+            (State::Active, Frame::Send { id, to: Recipient::User(to), body }) => {
+                if u16::from(session.outstanding) >= OUTSTANDING_MAX {
+                    return self.misconduct(slot, ErrorCode::TooManyOutstanding);
+                }
+                session.outstanding += 1;
+                let from = session.user;
+                self.figures.messages_received += 1;
+                self.send(from, to, id, place, body);
+            }
+            (State::Active, Frame::Ack { sequence }) => {
+                if sequence > session.delivered {
+                    return self.misconduct(slot, ErrorCode::BadAck);
+                }
+                let user = session.user;
+                self.ack(user, place, sequence);
+            }
+            (State::Active, Frame::Ping { token }) => {
+                self.figures.pings_answered += 1;
+                self.write(slot, &Frame::Pong { token });
+            }
+            (State::Active, Frame::Pong { .. }) => {}
+            (State::Active, Frame::Bye { .. }) => self.leave(slot, None),
+            (State::Active, Frame::Hello(_)) => self.misconduct(slot, ErrorCode::AlreadyLoggedIn),
+            // The decoder lets nothing else through to a server, and `frames` stops at a leaving session.
+            (State::Active | State::Leaving, _) => {}
+        }
+    }
+
+    fn hello(&mut self, slot: Slot, hello: Hello) {
+        if hello.version_min > *VERSIONS.end() || hello.version_max < *VERSIONS.start() {
+            let (lowest, highest) = (VERSIONS.start(), VERSIONS.end());
+            let text = format!("this server speaks versions {lowest} to {highest}");
+            self.figures.closed_bad_conduct += 1;
+            return self.turn_away(slot, ErrorCode::Version, &text);
+        }
+        let Some(session) = self.sessions.get_mut(slot) else { return };
+        session.user = hello.user;
+        session.state = State::LoggingIn;
+        session.registered = true;
+        let place = Place { slot, shard: self.me };
+        let home = self.home_of(hello.user);
+        if home == self.me {
+            self.login(hello.user, place);
+        } else {
+            self.post.write(home, Letter::Login { user: hello.user, place });
+        }
+    }
+
+    /// Appends a frame to what the client is sent. A client that lets too much pile up is told to go.
+    pub(crate) fn write(&mut self, slot: Slot, frame: &Frame<'_>) {
+        let Some(session) = self.sessions.get_mut(slot) else { return };
+        let (waiting, list) = self.outboxes.append(&mut session.outbox, |out| frame.encode(out));
+        if list {
+            self.dirty.push(slot);
+        }
+        if waiting > self.shared.config.outbox_bytes_max {
+            self.slow_reader(slot);
+        }
+    }
+
+    /// Sends what waits, for every session that has something and no send in flight.
+    fn flush(&mut self) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for slot in dirty.drain(..) {
+            let Some(session) = self.sessions.get_mut(slot) else { continue };
+            if let Some(buffer) = self.outboxes.flush(session.outbox) {
+                self.reactor.send(slot, buffer);
+                if session.state == State::Leaving {
+                    self.part(slot);
+                }
+            }
+        }
+        self.dirty = dirty;
+    }
+
+    fn sent(&mut self, slot: Slot, buffer: Vec<u8>, result: &io::Result<()>) {
+        let Some(session) = self.sessions.get_mut(slot) else { return self.outboxes.recycle(buffer) };
+        // After a failed send `Closed` follows, and with it the end of this outbox.
+        if self.outboxes.sent(&mut session.outbox, buffer) && result.is_ok() {
+            self.dirty.push(slot);
+        } else if session.state == State::Leaving {
+            self.part(slot);
+        }
+    }
+
+    fn publish(&mut self) {
+        let gauges = self.reactor.gauges();
+        let figures = &mut self.figures;
+        figures.connections = self.sessions.len() as u64;
+        figures.directory_users = self.home.users() as u64;
+        figures.unacknowledged = self.home.in_flight() as u64;
+        figures.batches_sent = self.post.batches_sent;
+        figures.mailbox_full = self.post.mailbox_full;
+        figures.turns = gauges.turns;
+        figures.syscalls = gauges.syscalls;
+        figures.recv_starved = gauges.recv_starved;
+        figures.short_sends = gauges.short_sends;
+        figures.ring_overflows = gauges.overflows;
+        self.shared.published[usize::from(self.me)].publish(figures);
+    }
+
+    pub(crate) fn heard_now(&self) -> u32 {
+        (self.now.since(self.start).as_nanos() / HEARD_TICK.as_nanos()) as u32
+    }
+}
