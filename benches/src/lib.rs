@@ -1,1 +1,29 @@
-//! Under construction.
+//! What Throng's server is held against, and the benches of its parts.
+//!
+//! ```text
+//!  throng-floor     relay         the cheapest relay there is: recv, send, nothing in between
+//!                   closed_loop   a generator with W messages in flight per pair, for the relay and for Redis
+//!                   redis         PUBLISH and SUBSCRIBE, with the same batches
+//!                   accounts      CPU time of a server that is not ours to ask
+//!  throng-compare   compare       floor, Redis and `throng run` in turn, and the table of their ratios
+//!  benches/         criterion     framing, slots, timer wheel, histogram
+//! ```
+//!
+//! The measure is *messages per second of the server's CPU*. Generator and server share a machine, so messages per
+//! second of the clock would measure both, and the slower of them twice.
+
+pub mod accounts;
+pub mod closed_loop;
+pub mod compare;
+pub mod floor;
+pub mod redis;
+pub mod relay;
+
+use std::time::Duration;
+
+/// How long each criterion bench warms up: the caches are warm and the clock is up after that.
+pub const BENCH_WARM_UP: Duration = Duration::from_millis(200);
+/// How long each is measured. All of them together stay below a minute.
+pub const BENCH_MEASUREMENT: Duration = Duration::from_millis(600);
+/// Into how many samples that is cut: enough for an interval, few enough for the time.
+pub const BENCH_SAMPLES: usize = 30;

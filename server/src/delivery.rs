@@ -15,7 +15,7 @@ impl<R: Reactor> Shard<R> {
         let shards = u64::from(self.shared.mailboxes.shards());
         // Fibonacci hashing: neighbouring users, who often write to each other, spread evenly.
         let mixed = user.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-        (mixed * shards >> 32) as u16
+        ((mixed * shards) >> 32) as u16
     }
 
     /// Acts on everything in the mailbox.

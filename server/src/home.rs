@@ -19,9 +19,11 @@ use crate::session::Side;
 
 /// Where a user's connection stands. A further node would be a further field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
-    pub(crate) slot: Slot,
-    pub(crate) shard: u16,
+pub struct Place {
+    /// The connection.
+    pub slot: Slot,
+    /// The shard whose connection it is.
+    pub shard: u16,
 }
 
 /// A delivered message that is not acknowledged yet.
@@ -156,5 +158,78 @@ impl Home {
         if self.spares.len() < crate::limits::SPARE_BUFFERS {
             self.spares.push(flights);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ANN: UserId = UserId(1);
+    const BOB: UserId = UserId(2);
+
+    fn place(index: u64, shard: u16) -> Place {
+        Place { slot: Slot::from_word(1 << 36 | index).expect("a generation of 1"), shard }
+    }
+
+    fn ids(settled: &mut Settled) -> Vec<u64> {
+        settled.drain(..).map(|(_, id)| id.0).collect()
+    }
+
+    #[test]
+    fn an_ack_settles_everything_up_to_it_and_nothing_else() {
+        let (mut home, mut settled) = (Home::new(7, 0), Settled::new());
+        let (sender, recipient) = (place(1, 0), place(2, 1));
+        home.login(BOB, recipient, &mut settled);
+        let sequences: Vec<Sequence> =
+            (1..=3).map(|id| home.send(BOB, sender, MessageId(id)).expect("connected").1).collect();
+        assert!(sequences.is_sorted() && sequences[0] > Sequence(7 << 32));
+        home.ack(BOB, recipient, sequences[1], &mut settled);
+        assert_eq!((ids(&mut settled), home.in_flight()), (vec![1, 2], 1));
+        home.ack(BOB, recipient, sequences[0], &mut settled);
+        assert!(settled.is_empty(), "an ack that goes back settles nothing");
+        home.ack(BOB, recipient, sequences[2], &mut settled);
+        assert_eq!((ids(&mut settled), home.in_flight(), home.flights.len()), (vec![3], 0, 0));
+    }
+
+    #[test]
+    fn a_replaced_connection_can_neither_acknowledge_nor_log_out() {
+        let (mut home, mut settled) = (Home::new(1, 0), Settled::new());
+        let (old, new) = (place(1, 0), place(1, 1));
+        assert_eq!(home.login(BOB, old, &mut settled), None);
+        home.send(BOB, place(9, 0), MessageId(1)).expect("connected");
+        assert_eq!(home.login(BOB, new, &mut settled), Some(old));
+        assert_eq!(ids(&mut settled), [1], "what was on its way to the old one is unknown");
+        let (at, sequence) = home.send(BOB, place(9, 0), MessageId(2)).expect("connected");
+        assert_eq!(at, new);
+        home.ack(BOB, old, sequence, &mut settled);
+        home.logout(BOB, old, &mut settled);
+        assert!(settled.is_empty());
+        home.logout(BOB, new, &mut settled);
+        assert_eq!((ids(&mut settled), home.users()), (vec![2], 0));
+    }
+
+    #[test]
+    fn a_recipient_that_never_acknowledges_is_busy_at_the_limit() {
+        let (mut home, mut settled) = (Home::new(1, 0), Settled::new());
+        home.login(BOB, place(1, 0), &mut settled);
+        for id in 0..UNACKNOWLEDGED_MAX as u64 {
+            home.send(BOB, place(2, 0), MessageId(id)).expect("below the limit");
+        }
+        let refused = home.send(BOB, place(2, 0), MessageId(9999));
+        assert_eq!(refused, Err(Refusal::RecipientBusy));
+        assert_eq!(home.send(ANN, place(2, 0), MessageId(1)), Err(Refusal::NotConnected));
+        assert_eq!(home.in_flight(), UNACKNOWLEDGED_MAX);
+    }
+
+    #[test]
+    fn sequences_grow_over_a_reconnect() {
+        let (mut home, mut settled) = (Home::new(1, 0), Settled::new());
+        home.login(BOB, place(1, 0), &mut settled);
+        let before = home.send(BOB, place(2, 0), MessageId(1)).expect("connected").1;
+        home.logout(BOB, place(1, 0), &mut settled);
+        home.login(BOB, place(3, 0), &mut settled);
+        let after = home.send(BOB, place(2, 0), MessageId(2)).expect("connected").1;
+        assert!(after > before);
     }
 }

@@ -9,7 +9,8 @@ mod delivery;
 mod figures;
 mod home;
 pub mod limits;
-mod mailbox;
+#[doc(hidden)] // for the benchmark
+pub mod mailbox;
 mod outbox;
 mod session;
 mod shard;
@@ -18,6 +19,8 @@ mod upkeep;
 
 pub use config::Config;
 pub use figures::{Figures, ShardFigures};
+#[doc(hidden)]
+pub use home::Place;
 pub use mailbox::Mailboxes;
 pub use shard::{Progress, Shard, Shared};
 pub use threads::Server;

@@ -16,22 +16,26 @@ use crate::limits::{MAILBOX_BATCHES_PER_SHARD, PARKED_BYTES_MAX, SPARE_BUFFERS};
 
 /// What became of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub enum Outcome {
+    /// The recipient acknowledged.
     Accepted,
+    /// It was not delivered.
     Refused(Refusal),
+    /// It may have been delivered.
     Unknown(Uncertainty),
 }
 
 /// Where a body lies in its batch.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Span {
+pub struct Span {
     start: u32,
     len: u32,
 }
 
 /// What one shard tells another. The first four go to a user's home, the others to a connection's shard.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Letter {
+#[expect(missing_docs, reason = "the steps that the letters stand for are documented in delivery.rs")]
+pub enum Letter {
     Login { user: UserId, place: Place },
     Logout { user: UserId, place: Place },
     Send { from: UserId, to: UserId, id: MessageId, sender: Place, body: Span },
@@ -45,8 +49,9 @@ const _: () = assert!(size_of::<Letter>() <= 56);
 
 /// The letters of one turn from one shard to another, and the bodies that they carry.
 #[derive(Debug, Default)]
-pub(crate) struct Batch {
-    pub(crate) letters: Vec<Letter>,
+pub struct Batch {
+    /// In the order in which they were written.
+    pub letters: Vec<Letter>,
     bodies: Vec<u8>,
 }
 
@@ -56,7 +61,7 @@ impl Batch {
     }
 
     /// The body of a letter of this batch.
-    pub(crate) fn body(&self, span: Span) -> &[u8] {
+    pub fn body(&self, span: Span) -> &[u8] {
         &self.bodies[span.start as usize..][..span.len as usize]
     }
 }
@@ -84,7 +89,7 @@ impl Mailboxes {
     }
 
     /// Ends every shard's wait.
-    pub(crate) fn wake_all(&self) {
+    pub fn wake_all(&self) {
         self.boxes.iter().for_each(|(_, waker)| waker.wake());
     }
 }
@@ -101,30 +106,31 @@ struct Outgoing {
 
 /// One shard's side of the mailboxes.
 #[derive(Debug)]
-pub(crate) struct Post {
+pub struct Post {
     mailboxes: Arc<Mailboxes>,
     me: u16,
     outgoing: Vec<Outgoing>,
     spares: Vec<Batch>,
     /// Batches that went out.
-    pub(crate) batches_sent: u64,
+    pub batches_sent: u64,
     /// Batches that found the mailbox full.
-    pub(crate) mailbox_full: u64,
+    pub mailbox_full: u64,
 }
 
 impl Post {
-    pub(crate) fn new(mailboxes: Arc<Mailboxes>, me: u16) -> Post {
+    /// The side of shard number `me`.
+    pub fn new(mailboxes: Arc<Mailboxes>, me: u16) -> Post {
         let outgoing = (0..mailboxes.shards()).map(|_| Outgoing::default()).collect();
         Post { mailboxes, me, outgoing, spares: Vec::new(), batches_sent: 0, mailbox_full: 0 }
     }
 
     /// Adds a letter without a body.
-    pub(crate) fn write(&mut self, to: u16, letter: Letter) {
+    pub fn write(&mut self, to: u16, letter: Letter) {
         self.outgoing[usize::from(to)].batch.letters.push(letter);
     }
 
     /// Adds a letter with a body.
-    pub(crate) fn write_body(&mut self, to: u16, body: &[u8], letter: impl FnOnce(Span) -> Letter) {
+    pub fn write_body(&mut self, to: u16, body: &[u8], letter: impl FnOnce(Span) -> Letter) {
         let batch = &mut self.outgoing[usize::from(to)].batch;
         let span = Span { start: batch.bodies.len() as u32, len: body.len() as u32 };
         batch.bodies.extend_from_slice(body);
@@ -132,19 +138,19 @@ impl Post {
     }
 
     /// Whether whoever adds messages for this destination must be paused.
-    pub(crate) fn is_crowded(&self, to: u16) -> bool {
+    pub fn is_crowded(&self, to: u16) -> bool {
         let outgoing = &self.outgoing[usize::from(to)];
         outgoing.parked && outgoing.batch.bytes() >= PARKED_BYTES_MAX
     }
 
     /// Notes a paused session; [`Post::dispatch`] gives it back.
-    pub(crate) fn pause(&mut self, to: u16, slot: Slot) {
+    pub fn pause(&mut self, to: u16, slot: Slot) {
         self.outgoing[usize::from(to)].paused.push(slot);
     }
 
     /// Puts every batch into its mailbox, as far as there is room. Sessions that may go on are added to `resumed`. True: some
     /// batch is parked, so try again soon.
-    pub(crate) fn dispatch(&mut self, resumed: &mut Vec<Slot>) -> bool {
+    pub fn dispatch(&mut self, resumed: &mut Vec<Slot>) -> bool {
         let mut parked = false;
         for (outgoing, (mailbox, waker)) in self.outgoing.iter_mut().zip(&self.mailboxes.boxes) {
             if outgoing.batch.letters.is_empty() {
@@ -170,22 +176,22 @@ impl Post {
     }
 
     /// Whether nothing is left to hand over.
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.outgoing.iter().all(|outgoing| outgoing.batch.letters.is_empty())
     }
 
     /// Whether nothing has arrived.
-    pub(crate) fn mailbox_is_empty(&self) -> bool {
+    pub fn mailbox_is_empty(&self) -> bool {
         self.mailboxes.boxes[usize::from(self.me)].0.is_empty()
     }
 
     /// The oldest batch in this shard's own mailbox.
-    pub(crate) fn receive(&mut self) -> Option<Batch> {
+    pub fn receive(&mut self) -> Option<Batch> {
         self.mailboxes.boxes[usize::from(self.me)].0.pop()
     }
 
     /// Takes an emptied batch back for reuse.
-    pub(crate) fn recycle(&mut self, mut batch: Batch) {
+    pub fn recycle(&mut self, mut batch: Batch) {
         if self.spares.len() < SPARE_BUFFERS && batch.bytes() <= PARKED_BYTES_MAX {
             batch.letters.clear();
             batch.bodies.clear();

@@ -153,7 +153,6 @@ impl<R: Reactor> Shard<R> {
     /// The reactor's: the shard cannot go on.
     pub fn turn(&mut self) -> io::Result<Progress> {
         let parked = self.dispatch();
-        self.publish();
         let until = self.next_deadline(parked);
         let mut events = std::mem::take(&mut self.events);
         self.reactor.turn(until, &mut events)?;
@@ -168,10 +167,9 @@ impl<R: Reactor> Shard<R> {
             self.begin_drain();
         }
         let progress = self.drain_on();
+        // Before anybody can see what came of this turn, its figures are there to be read.
+        self.publish();
         self.flush();
-        if progress == Progress::Drained {
-            self.publish();
-        }
         if !self.shared.config.delay_per_turn.is_zero() {
             std::thread::sleep(self.shared.config.delay_per_turn);
         }

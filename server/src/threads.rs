@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 
-use throng_reactor::{Backend, Reactor, Waker, epoll::Epoll, sys};
+use throng_reactor::{Backend, Reactor, Waker, epoll::Epoll, sys, uring::Uring};
 
 use crate::config::Config;
 use crate::figures::Figures;
@@ -127,7 +127,7 @@ impl Task {
             throng_reactor::Config { connections_max: config.connections_max, ..Default::default() };
         match config.backend {
             Backend::Epoll => self.serve(Epoll::new(&reactor, waker)?),
-            Backend::IoUring => self.serve(Epoll::new(&reactor, waker)?),
+            Backend::IoUring => self.serve(Uring::new(&reactor, waker)?),
         }
     }
 

@@ -163,6 +163,8 @@ impl Client {
                 Ok(0) => return Got::End,
                 Ok(len) => self.bytes.extend_from_slice(&chunk[..len]),
                 Err(error) if error.kind() == ErrorKind::ConnectionReset => return Got::Reset,
+                // The ring that probed the kernel from this thread is taken down behind our back.
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => panic!("nothing came: {error}"),
             }
         }

@@ -1,0 +1,226 @@
+//! The raw relay floor as a program: the relay, its generator, both at once, and the same load for Redis.
+//!
+//! Every measurement is one line of JSON on stdout.
+
+use std::error::Error;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::ops::ControlFlow;
+use std::process::ExitCode;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use serde::Serialize;
+use throng_benches::accounts::CpuAccount;
+use throng_benches::closed_loop::{self, Exchange, Measured, Plan, WINDOW_MAX};
+use throng_benches::relay::{self, Tally};
+use throng_benches::{floor, redis};
+use throng_reactor::sys::{affinity, files};
+
+/// The cheapest relay there is, and a load to measure it with.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Relay between each two connections, until killed; prints a line whenever the last of them is gone
+    Serve {
+        /// Where to listen
+        #[arg(long, default_value = "127.0.0.1:7999")]
+        listen: SocketAddr,
+        /// The core to run on [default: any]
+        #[arg(long)]
+        cpu: Option<usize>,
+    },
+    /// Load a relay that runs in another process
+    Drive {
+        /// The relay
+        address: SocketAddr,
+        /// The core to run on [default: any]
+        #[arg(long)]
+        cpu: Option<usize>,
+        /// The relay's process, for its CPU time
+        #[arg(long)]
+        server_pid: Option<u32>,
+        /// Send each message alone and let nothing come back
+        #[arg(long)]
+        no_ack: bool,
+        #[command(flatten)]
+        load: Load,
+    },
+    /// Relay and load in one process, a thread each
+    Run {
+        /// The relay's core
+        #[arg(long, default_value_t = 0)]
+        server_cpu: usize,
+        /// The load's core
+        #[arg(long, default_value_t = 1)]
+        client_cpu: usize,
+        /// Send each message alone and let nothing come back
+        #[arg(long)]
+        no_ack: bool,
+        #[command(flatten)]
+        load: Load,
+    },
+    /// Load a Redis server with PUBLISH; its reply is what reopens the window
+    Redis {
+        /// The server
+        address: SocketAddr,
+        /// The core to run on [default: any]
+        #[arg(long)]
+        cpu: Option<usize>,
+        /// The server's process, for its CPU time [default: what INFO says]
+        #[arg(long)]
+        server_pid: Option<u32>,
+        #[command(flatten)]
+        load: Load,
+    },
+}
+
+#[derive(Args)]
+struct Load {
+    /// Pairs: a sender and a recipient each
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pairs: u32,
+    /// Messages in flight per pair
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=WINDOW_MAX as i64))]
+    window: u16,
+    /// Bytes of a message's body; frames come on top
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    size: u16,
+    /// What is measured
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    seconds: u64,
+    /// What goes before it
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(0..=3600))]
+    warmup_seconds: u64,
+}
+
+impl Load {
+    fn plan(&self) -> Plan {
+        Plan {
+            window: usize::from(self.window),
+            warmup: Duration::from_secs(self.warmup_seconds),
+            measure: Duration::from_secs(self.seconds),
+        }
+    }
+}
+
+/// One line of output.
+#[derive(Serialize)]
+struct Line<T> {
+    server: &'static str,
+    #[serde(flatten)]
+    figures: T,
+}
+
+fn print<T: Serialize>(server: &'static str, figures: T) -> Result<(), Box<dyn Error>> {
+    println!("{}", serde_json::to_string(&Line { server, figures })?);
+    Ok(())
+}
+
+fn main() -> ExitCode {
+    match execute(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("throng-floor: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn execute(command: Command) -> Result<(), Box<dyn Error>> {
+    files::raise_limit()?; // four descriptors per pair where relay and load are one process
+    match command {
+        Command::Serve { listen, cpu } => {
+            pin(cpu)?;
+            let listener = bind(listen)?;
+            eprintln!("relaying on {}", listener.local_addr()?);
+            let mut printed = Ok(());
+            relay::serve(listener, |tally| {
+                printed = print("floor", tally);
+                if printed.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            })?;
+            printed
+        }
+        Command::Drive { address, cpu, server_pid, no_ack, load } => {
+            pin(cpu)?;
+            let account = server_pid.map(CpuAccount::of_process);
+            print(name(no_ack), drive(address, no_ack, &load, account.as_ref())?)
+        }
+        Command::Run { server_cpu, client_cpu, no_ack, load } => {
+            print(name(no_ack), run(server_cpu, client_cpu, no_ack, &load)?)
+        }
+        Command::Redis { address, cpu, server_pid, load } => {
+            pin(cpu)?;
+            let pid = server_pid.map_or_else(|| redis::process_id(address), Ok)?;
+            let (exchange, pairs) = redis::connect_pairs(address, load.pairs as usize, load.size.into())?;
+            let account = CpuAccount::of_process(pid);
+            print("redis", closed_loop::run(pairs, &exchange, load.plan(), Some(&account))?)
+        }
+    }
+}
+
+fn name(no_ack: bool) -> &'static str {
+    if no_ack { "floor-no-ack" } else { "floor" }
+}
+
+fn pin(cpu: Option<usize>) -> io::Result<()> {
+    cpu.map_or(Ok(()), |cpu| affinity::pin(&[cpu]))
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    TcpListener::bind(address)
+        .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
+}
+
+fn drive(
+    address: SocketAddr,
+    no_ack: bool,
+    load: &Load,
+    account: Option<&CpuAccount>,
+) -> io::Result<Measured> {
+    let size = usize::from(load.size);
+    let (exchange, message) =
+        if no_ack { Exchange::unacknowledged(size) } else { Exchange::acknowledged(size) };
+    let pairs = floor::connect(address, load.pairs as usize, &message)?;
+    closed_loop::run(pairs, &exchange, load.plan(), account)
+}
+
+/// Relay and load in a thread each.
+fn run(server_cpu: usize, client_cpu: usize, no_ack: bool, load: &Load) -> Result<Measured, Box<dyn Error>> {
+    let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+    let address = listener.local_addr()?;
+    let (to_load, from_server) = mpsc::channel();
+    let server = std::thread::spawn(move || -> io::Result<Tally> {
+        affinity::pin(&[server_cpu])?;
+        // Nobody listens only when the load failed, and that is reported.
+        let _ = to_load.send(CpuAccount::of_this_thread()?);
+        let mut all = Tally::default();
+        relay::serve(listener, |tally| {
+            all = tally;
+            ControlFlow::Break(())
+        })?;
+        Ok(all)
+    });
+    if let Ok(account) = from_server.recv() {
+        affinity::pin(&[client_cpu])?;
+        // When the load fails, the relay's thread ends with the process.
+        let measured = drive(address, no_ack, load, Some(&account))?;
+        join(server)?;
+        Ok(measured)
+    } else {
+        join(server)?;
+        Err("the relay ended before it began".into())
+    }
+}
+
+fn join(server: JoinHandle<io::Result<Tally>>) -> Result<Tally, Box<dyn Error>> {
+    Ok(server.join().map_err(|_| "the relay panicked")??)
+}
