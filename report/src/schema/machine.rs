@@ -1,0 +1,150 @@
+//! The machine's part of the schema: what both sides and the kernel spent, and on what.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// The server: from its own accounts, or from /proc for a server that is not ours.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Server {
+    /// CPU time in the window, user and system, all threads.
+    pub cpu_s: Option<f64>,
+    /// Messages delivered in the window per CPU-second of the server.
+    pub messages_per_cpu_s: Option<f64>,
+    /// Shards.
+    pub shards: Option<u64>,
+    /// How it talks to the kernel.
+    pub backend: Option<Backend>,
+    /// User-space memory (growth of resident anonymous memory) per established connection.
+    pub user_bytes_per_connection: Option<f64>,
+    /// Its busiest core in the window, 0 to 1.
+    pub busiest_core: Option<f64>,
+    /// Its cores, by number.
+    pub cpus: Vec<u32>,
+    /// Its own counters at the end of the run, by name.
+    pub counters: BTreeMap<String, u64>,
+}
+
+/// A backend: what was asked for, what it became, and why.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Backend {
+    /// `auto`, or a name.
+    pub requested: String,
+    /// `io-uring` or `epoll`.
+    pub active: String,
+    /// Why that one, in words.
+    pub reason: String,
+}
+
+/// The kernel under both sides.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Kernel {
+    /// Kernel memory per established connection, the server's end, all in.
+    pub bytes_per_connection: Option<f64>,
+    /// Of that: beyond the socket itself (what the backend adds).
+    pub extra_bytes_per_connection: Option<f64>,
+    /// Counters that grew during the run, by as much. Names as nstat(8) prints them (`TcpRetransSegs`,
+    /// `TcpExtListenOverflows`), and `softnet_processed`, `softnet_dropped`, `softnet_time_squeeze`.
+    pub counters: BTreeMap<String, i64>,
+    /// Growth of each slab cache from before the run to its peak, in bytes.
+    pub slab_bytes: BTreeMap<String, i64>,
+}
+
+/// Encryption.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Tls {
+    /// Sessions that finished the handshake.
+    pub sessions: u64,
+    /// `1.3`.
+    pub version: String,
+    /// The cipher suite.
+    pub suite: String,
+    /// The server's user-space memory per session for encryption alone.
+    pub bytes_per_session: Option<f64>,
+}
+
+/// The generator.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Generator {
+    /// `kernel` or `tun`.
+    pub engine: String,
+    /// How it talks to the kernel.
+    pub backend: Option<Backend>,
+    /// Worker threads.
+    pub threads: u64,
+    /// CPU time in the window, user and system, all threads.
+    pub cpu_s: Option<f64>,
+    /// Its busiest core in the window, 0 to 1, all its threads on that core together.
+    pub busiest_core: Option<f64>,
+    /// Time in the window that its threads were ready and waited for a core, all threads together.
+    pub run_queue_delay_s: Option<f64>,
+    /// User-space memory per user.
+    pub user_bytes_per_user: Option<f64>,
+    /// Its cores, by number.
+    pub cpus: Vec<u32>,
+    /// Latencies above the largest that a histogram holds (1 hour), recorded as that.
+    pub clamped: u64,
+    /// Connections that could not begin because no source port was free.
+    pub ports_exhausted: u64,
+    /// Connections that could not begin because no descriptor was free.
+    pub descriptors_exhausted: u64,
+}
+
+/// Both sides together.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Machine {
+    /// CPU time of server and generator, with the kernel's part, per message delivered in the window.
+    pub cpu_us_per_message: Option<f64>,
+    /// Cores that are online.
+    pub cores: u64,
+    /// CPU time that the hypervisor took away in the window, as a share of all.
+    pub steal_share: Option<f64>,
+    /// Whether server and generator ran on some of the same cores.
+    pub cores_shared: Option<bool>,
+}
+
+/// What must be equal for two runs to be comparable.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Host {
+    /// The kernel's release, as uname -r prints it.
+    pub kernel: String,
+    /// The kernel's command line.
+    pub cmdline: String,
+    /// The processor's name.
+    pub cpu_model: String,
+    /// Cores that are online.
+    pub cores: u64,
+    /// The machine's memory.
+    pub memory_bytes: u64,
+    /// Processor weaknesses and what the kernel does about each.
+    pub mitigations: BTreeMap<String, String>,
+    /// Limits of the process, by the names of setrlimit(2), such as `RLIMIT_NOFILE`.
+    pub limits: BTreeMap<String, String>,
+    /// Sysctls that matter, by their dotted names.
+    pub sysctls: BTreeMap<String, String>,
+    /// Where the packets went: `lab`, `host loopback`, or the target's address.
+    pub network: String,
+    /// What was built.
+    pub build: Build,
+}
+
+/// The program itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Build {
+    /// `release` or `debug`.
+    pub profile: String,
+    /// The commit that it was built from; empty when unknown.
+    pub commit: String,
+    /// The target triple.
+    pub target: String,
+    /// The compiler.
+    pub rustc: String,
+}

@@ -1,0 +1,350 @@
+//! The terminal summary: verdict first, then what it rests on. Readable at 80 columns.
+
+use std::fmt::Write;
+
+use crate::schema::{Latency, Summary, Verdict};
+
+const RULE: usize = 78;
+
+/// The summary as text; with `colour` the verdict is coloured by ANSI escapes.
+pub fn render(summary: &Summary, colour: bool) -> String {
+    let mut page = Page { text: String::new() };
+    page.verdict(summary, colour);
+    page.connections(summary);
+    page.messages(summary);
+    page.latency(summary);
+    page.cost(summary);
+    page.counters(summary);
+    for warning in &summary.warnings {
+        page.wrapped("warning: ", warning);
+    }
+    page.text
+}
+
+/// A count as people read it: `950`, `12.3 k`, `2.50 M`.
+pub fn count(value: f64) -> String {
+    match value {
+        v if v >= 1e9 => format!("{:.2} G", v / 1e9),
+        v if v >= 1e6 => format!("{:.2} M", v / 1e6),
+        v if v >= 1e4 => format!("{:.1} k", v / 1e3),
+        v if v >= 100.0 || v.fract() == 0.0 => format!("{v:.0}"),
+        v => format!("{v:.2}"),
+    }
+}
+
+/// A time given in microseconds as people read it: `85.0 us`, `1.04 ms`, `2.01 s`.
+pub fn time(us: f64) -> String {
+    let (value, unit) = match us {
+        us if us >= 1e6 => (us / 1e6, "s"),
+        us if us >= 1e3 => (us / 1e3, "ms"),
+        us => (us, "us"),
+    };
+    let digits = if value >= 100.0 {
+        0
+    } else if value >= 10.0 {
+        1
+    } else {
+        2
+    };
+    format!("{value:.digits$} {unit}")
+}
+
+/// A size in bytes: `118 B`, `4.07 kB`, `1.20 GB`.
+pub fn bytes(value: f64) -> String {
+    match value {
+        v if v >= 1e9 => format!("{:.2} GB", v / 1e9),
+        v if v >= 1e6 => format!("{:.2} MB", v / 1e6),
+        v if v >= 1e3 => format!("{:.2} kB", v / 1e3),
+        v => format!("{v:.0} B"),
+    }
+}
+
+fn known(value: Option<f64>, show: impl Fn(f64) -> String) -> String {
+    value.map_or_else(|| "-".to_owned(), show)
+}
+
+struct Page {
+    text: String,
+}
+
+impl Page {
+    fn line(&mut self, line: &str) {
+        self.text.push_str(line.trim_end());
+        self.text.push('\n');
+    }
+
+    fn head(&mut self, title: &str) {
+        self.line("");
+        self.line(title);
+    }
+
+    /// A sentence after a label, broken between words and indented under itself.
+    fn wrapped(&mut self, label: &str, sentence: &str) {
+        let mut line = label.to_owned();
+        for word in sentence.split(' ') {
+            if line.chars().count() + 1 + word.chars().count() > RULE
+                && line.trim().len() > label.trim().len()
+            {
+                self.line(&line);
+                line = " ".repeat(label.chars().count());
+            }
+            if !line.ends_with(' ') {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+        self.line(&line);
+    }
+
+    fn verdict(&mut self, summary: &Summary, colour: bool) {
+        let word = summary.verdict.word();
+        let word = match (colour, summary.verdict) {
+            (false, _) => word.to_owned(),
+            (true, Verdict::Pass) => format!("\x1b[1;32m{word}\x1b[0m"),
+            (true, Verdict::Fail) => format!("\x1b[1;31m{word}\x1b[0m"),
+            (true, Verdict::Invalid) => format!("\x1b[1;33m{word}\x1b[0m"),
+        };
+        let plan = &summary.plan;
+        let load = match (plan.closed_loop_window, plan.rate_per_s) {
+            (Some(window), _) => format!(", closed loop, {window} in flight per pair"),
+            (None, Some(rate)) if rate > 0.0 => format!(", {} messages/s", count(rate)),
+            _ => String::new(),
+        };
+        self.line(&format!(
+            "{word}  {} over {}: {} connections{load}, {} s",
+            plan.scenario,
+            plan.protocol,
+            count(plan.connections as f64),
+            plan.duration_s,
+        ));
+        for reason in &summary.reasons {
+            self.wrapped("  - ", &reason.text);
+        }
+        for threshold in &summary.thresholds {
+            if threshold.outcome == crate::schema::Outcome::Holds {
+                self.line(&format!("  + threshold {} holds", threshold.text));
+            }
+        }
+    }
+
+    fn connections(&mut self, summary: &Summary) {
+        let c = &summary.connections;
+        self.head("Connections");
+        self.line(&format!(
+            "  established {} of {}   failed {}   lost {}   connect rate {}/s",
+            c.established,
+            c.target,
+            c.failed,
+            c.lost,
+            known(c.connect_rate_per_s, count),
+        ));
+        if summary.heartbeats.due > 0 {
+            let h = &summary.heartbeats;
+            self.line(&format!("  heartbeats due {}   answered {}", h.due, h.answered));
+        }
+    }
+
+    fn messages(&mut self, summary: &Summary) {
+        let m = &summary.messages;
+        if !summary.plan.has_messages() {
+            return;
+        }
+        self.head("Messages");
+        self.line(&format!(
+            "  planned {}   sent {}   accepted {}   delivered {}   ({}/s)",
+            m.planned,
+            m.sent,
+            m.accepted,
+            m.delivered,
+            known(m.rate_per_s, count),
+        ));
+        self.line(&format!(
+            "  lost {}{}   duplicated {}   reordered {}   refused {}   unknown {}",
+            if m.lost_is_lower_bound { ">= " } else { "" },
+            m.lost,
+            m.duplicated,
+            m.reordered,
+            m.refused,
+            m.unknown,
+        ));
+    }
+
+    fn latency(&mut self, summary: &Summary) {
+        let l = &summary.latency_us;
+        let rows: [(&str, &Latency); 5] = [
+            ("planned to delivered", &l.planned_to_delivered),
+            ("written to delivered", &l.written_to_delivered),
+            ("send lag", &l.send_lag),
+            ("connect", &l.connect),
+            ("login", &l.login),
+        ];
+        if rows.iter().all(|(_, row)| row.count == 0) {
+            return;
+        }
+        self.head(&format!(
+            "{:<22}{:>10}{:>10}{:>10}{:>10}{:>10}",
+            "Latency", "p50", "p90", "p99", "p99.9", "max"
+        ));
+        for (name, row) in rows.into_iter().filter(|(_, row)| row.count > 0) {
+            let [p50, p90, p99, p999, max] =
+                [row.p50, row.p90, row.p99, row.p999, row.max].map(|value| known(value, time));
+            self.line(&format!("  {name:<20}{p50:>10}{p90:>10}{p99:>10}{p999:>10}{max:>10}"));
+        }
+    }
+
+    fn cost(&mut self, summary: &Summary) {
+        self.head("Cost");
+        if let Some(server) = &summary.server {
+            let backend = server.backend.as_ref().map_or("-", |backend| backend.active.as_str());
+            self.line(&format!(
+                "  server      {} messages per CPU-s   {} per connection   {} shards, {backend}",
+                known(server.messages_per_cpu_s, count),
+                known(server.user_bytes_per_connection, bytes),
+                server.shards.map_or_else(|| "-".to_owned(), |shards| shards.to_string()),
+            ));
+        }
+        let kernel = &summary.kernel;
+        self.line(&format!(
+            "  kernel      {} per connection, {} of it beyond the socket",
+            known(kernel.bytes_per_connection, bytes),
+            known(kernel.extra_bytes_per_connection, bytes),
+        ));
+        let generator = &summary.generator;
+        self.line(&format!(
+            "  generator   {} per user   busiest core {}",
+            known(generator.user_bytes_per_user, bytes),
+            known(generator.busiest_core, |share| format!("{:.0} %", share * 100.0)),
+        ));
+        let per_message = known(summary.machine.cpu_us_per_message, time);
+        self.line(&format!("  both        {per_message} of CPU per message"));
+    }
+
+    fn counters(&mut self, summary: &Summary) {
+        let moved: Vec<(&str, i64, &str)> = summary
+            .kernel
+            .counters
+            .iter()
+            .filter_map(|(name, by)| Some((name.as_str(), *by, meaning(name)?)).filter(|_| *by != 0))
+            .collect();
+        if moved.is_empty() {
+            return;
+        }
+        self.head("Kernel counters that moved");
+        for (name, by, meaning) in moved {
+            let mut line = String::new();
+            let _ = write!(line, "  {name:<26}{by:>+10}   ");
+            self.wrapped(&line, meaning);
+        }
+    }
+}
+
+/// What it means when this counter moves; `None` for those that always do.
+fn meaning(counter: &str) -> Option<&'static str> {
+    Some(match counter {
+        "TcpExtListenOverflows" => "an accept queue was full: net.core.somaxconn",
+        "TcpExtListenDrops" => "connections dropped at a listener",
+        "TcpRetransSegs" => "segments sent again",
+        "TcpExtTCPSynRetrans" => "connects repeated their SYN",
+        "TcpExtSyncookiesSent" => "SYN cookies: the backlog of half-open connections was full",
+        "TcpExtTCPReqQFullDrop" => "SYNs dropped: net.ipv4.tcp_max_syn_backlog",
+        "TcpExtTCPReqQFullDoCookies" => "SYN cookies: net.ipv4.tcp_max_syn_backlog",
+        "TcpExtTCPAbortOnMemory" => "connections reset for want of memory: net.ipv4.tcp_mem",
+        "TcpExtTCPMemoryPressures" => "TCP was short of memory: net.ipv4.tcp_mem",
+        "TcpExtPruneCalled" => "receive buffers pruned: net.ipv4.tcp_rmem",
+        "TcpExtTCPRcvQDrop" => "bytes dropped for want of receive memory",
+        "TcpExtTCPToZeroWindowAdv" => "a receiver closed its window: it reads too slowly",
+        "TcpExtTCPTimeWaitOverflow" => "too many TIME_WAIT: net.ipv4.tcp_max_tw_buckets",
+        "TcpExtTCPBacklogDrop" => "segments dropped at a busy socket",
+        "TcpExtTCPTimeouts" => "retransmission timeouts: each is 200 ms or more in the tail",
+        "softnet_dropped" => "packets dropped: net.core.netdev_max_backlog",
+        "softnet_time_squeeze" => "softirq ran out of its budget: net.core.netdev_budget",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema::{Backend, Reason, Server};
+
+    #[test]
+    fn numbers_are_shown_as_people_read_them() {
+        assert_eq!([0.0, 12.5, 950.0, 12_345.0, 2.5e6].map(count), ["0", "12.50", "950", "12.3 k", "2.50 M"]);
+        assert_eq!(
+            [0.5, 85.0, 1_040.0, 200_000.0, 2.01e6].map(time),
+            ["0.50 us", "85.0 us", "1.04 ms", "200 ms", "2.01 s"]
+        );
+        assert_eq!([118.0, 4_070.0].map(bytes), ["118 B", "4.07 kB"]);
+    }
+
+    #[test]
+    fn a_full_summary_reads_well() {
+        let mut summary = Summary { verdict: Verdict::Fail, ..Summary::default() };
+        summary.reasons.push(Reason {
+            verdict: Verdict::Fail,
+            code: "threshold".into(),
+            text: "threshold p99<1ms is broken: measured 2.000 ms, and this sentence goes on beyond the line"
+                .into(),
+        });
+        summary.plan.scenario = "pairs".into();
+        summary.plan.protocol = "native".into();
+        summary.plan.connections = 10_000;
+        summary.plan.rate_per_s = Some(20_000.0);
+        summary.plan.duration_s = 20.0;
+        summary.connections.established = 10_000;
+        summary.connections.target = 10_000;
+        summary.messages.delivered = 400_000;
+        summary.latency_us.planned_to_delivered = Latency {
+            count: 400_000,
+            p50: Some(85.0),
+            p99: Some(2000.0),
+            max: Some(12_000.0),
+            ..Latency::default()
+        };
+        summary.server = Some(Server {
+            messages_per_cpu_s: Some(123_456.0),
+            shards: Some(2),
+            backend: Some(Backend { active: "epoll".into(), ..Backend::default() }),
+            ..Server::default()
+        });
+        summary.kernel.counters.insert("TcpRetransSegs".into(), 12);
+        summary.kernel.counters.insert("TcpOutSegs".into(), 12_000);
+        summary.warnings.push("server and generator shared cores".into());
+        let text = render(&summary, false);
+        let expected = "\
+FAIL  pairs over native: 10.0 k connections, 20.0 k messages/s, 20 s
+  - threshold p99<1ms is broken: measured 2.000 ms, and this sentence goes on
+    beyond the line
+
+Connections
+  established 10000 of 10000   failed 0   lost 0   connect rate -/s
+
+Messages
+  planned 0   sent 0   accepted 0   delivered 400000   (-/s)
+  lost 0   duplicated 0   reordered 0   refused 0   unknown 0
+
+Latency                      p50       p90       p99     p99.9       max
+  planned to delivered   85.0 us         -   2.00 ms         -   12.0 ms
+
+Cost
+  server      123.5 k messages per CPU-s   - per connection   2 shards, epoll
+  kernel      - per connection, - of it beyond the socket
+  generator   - per user   busiest core -
+  both        - of CPU per message
+
+Kernel counters that moved
+  TcpRetransSegs                   +12   segments sent again
+warning: server and generator shared cores
+";
+        assert_eq!(text, expected);
+        assert!(text.lines().all(|line| line.chars().count() <= 80));
+        assert!(render(&summary, true).starts_with("\x1b[1;31mFAIL\x1b[0m"));
+    }
+
+    #[test]
+    fn an_empty_summary_is_still_a_text() {
+        let text = render(&Summary::default(), false);
+        assert!(text.starts_with("INVALID"), "{text}");
+        assert!(!text.contains("Latency"), "{text}");
+    }
+}

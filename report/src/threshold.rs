@@ -1,0 +1,249 @@
+//! Thresholds: `p99<50ms`, `send_lag.p99<=1ms`, `lost==0`, `rate>=19000`.
+//!
+//! ```text
+//!   threshold = metric comparison value
+//!   metric    = [latency "."] statistic | scalar      a bare statistic is planned_to_delivered
+//!   latency   = planned_to_delivered | written_to_delivered | send_lag | connect | login
+//!   statistic = min | mean | p50 | p90 | p95 | p99 | p999 | p9999 | max      also as p99.9, p99.99
+//!   value     = number with us, ms, s for a latency; with k, m for anything else
+//! ```
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::schema::{Latency, Outcome, Summary, ThresholdResult};
+
+type Scalar = (&'static str, fn(&Summary) -> Option<f64>);
+type LatencyOf = (&'static str, fn(&Summary) -> &Latency);
+type Statistic = (&'static str, fn(&Latency) -> Option<f64>);
+
+const LATENCIES: [LatencyOf; 5] = [
+    ("planned_to_delivered", |s| &s.latency_us.planned_to_delivered),
+    ("written_to_delivered", |s| &s.latency_us.written_to_delivered),
+    ("send_lag", |s| &s.latency_us.send_lag),
+    ("connect", |s| &s.latency_us.connect),
+    ("login", |s| &s.latency_us.login),
+];
+
+const STATISTICS: [Statistic; 9] = [
+    ("min", |l| l.min),
+    ("mean", |l| l.mean),
+    ("p50", |l| l.p50),
+    ("p90", |l| l.p90),
+    ("p95", |l| l.p95),
+    ("p99", |l| l.p99),
+    ("p999", |l| l.p999),
+    ("p9999", |l| l.p9999),
+    ("max", |l| l.max),
+];
+
+const SCALARS: [Scalar; 16] = [
+    ("rate", |s| s.messages.rate_per_s),
+    ("accepted_rate", |s| s.messages.accepted_rate_per_s),
+    ("lost", |s| Some(s.messages.lost as f64)),
+    ("duplicated", |s| Some(s.messages.duplicated as f64)),
+    ("reordered", |s| Some(s.messages.reordered as f64)),
+    ("refused", |s| Some(s.messages.refused as f64)),
+    ("unknown", |s| Some(s.messages.unknown as f64)),
+    ("failed_connections", |s| Some(s.connections.failed as f64)),
+    ("lost_connections", |s| Some(s.connections.lost as f64)),
+    ("established", |s| Some(s.connections.established as f64)),
+    ("connect_rate", |s| s.connections.connect_rate_per_s),
+    ("messages_per_cpu_s", |s| s.server.as_ref()?.messages_per_cpu_s),
+    ("server_user_bytes_per_connection", |s| s.server.as_ref()?.user_bytes_per_connection),
+    ("kernel_bytes_per_connection", |s| s.kernel.bytes_per_connection),
+    ("generator_user_bytes_per_user", |s| s.generator.user_bytes_per_user),
+    ("cpu_us_per_message", |s| s.machine.cpu_us_per_message),
+];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Metric {
+    Latency { latency: usize, statistic: usize },
+    Scalar(usize),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Comparison {
+    LessOrEqual,
+    GreaterOrEqual,
+    Equal,
+    Less,
+    Greater,
+}
+
+/// The two-character signs stand first, since they begin like the others.
+const COMPARISONS: [(&str, Comparison); 5] = [
+    ("<=", Comparison::LessOrEqual),
+    (">=", Comparison::GreaterOrEqual),
+    ("==", Comparison::Equal),
+    ("<", Comparison::Less),
+    (">", Comparison::Greater),
+];
+
+/// A condition on one figure of a run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Threshold {
+    text: String,
+    metric: Metric,
+    comparison: Comparison,
+    /// Microseconds for a latency, else as the field of the schema.
+    value: f64,
+}
+
+/// Why a text is no threshold, in one sentence with the remedy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ThresholdError(String);
+
+impl fmt::Display for ThresholdError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ThresholdError {}
+
+impl FromStr for Threshold {
+    type Err = ThresholdError;
+
+    fn from_str(text: &str) -> Result<Threshold, ThresholdError> {
+        let sign = |(sign, comparison)| text.find(sign).map(|at| (at, sign, comparison));
+        // The sign that begins first; of those that begin there, the longest stands first in the table.
+        let Some((at, sign, comparison)) =
+            COMPARISONS.into_iter().filter_map(sign).min_by_key(|found| found.0)
+        else {
+            let text = format!("threshold `{text}` has no comparison: write it like 'p99<50ms' or 'lost==0'");
+            return Err(ThresholdError(text));
+        };
+        let metric = metric(text[..at].trim())?;
+        let value = value(text[at + sign.len()..].trim(), metric)
+            .ok_or_else(|| ThresholdError(bad_value(text, metric)))?;
+        Ok(Threshold { text: text.to_owned(), metric, comparison, value })
+    }
+}
+
+fn metric(name: &str) -> Result<Metric, ThresholdError> {
+    if let Some(scalar) = SCALARS.iter().position(|(known, _)| *known == name) {
+        return Ok(Metric::Scalar(scalar));
+    }
+    // `p99.9` has a dot of its own.
+    let (latency, statistic) = match name.split_once('.') {
+        Some((latency, statistic)) if !latency.starts_with('p') || latency.len() > 3 => (latency, statistic),
+        _ => (LATENCIES[0].0, name),
+    };
+    let statistic = statistic.replace('.', "");
+    let latency = LATENCIES.iter().position(|(known, _)| *known == latency);
+    let statistic = STATISTICS.iter().position(|(known, _)| *known == statistic);
+    match (latency, statistic) {
+        (Some(latency), Some(statistic)) => Ok(Metric::Latency { latency, statistic }),
+        _ => Err(ThresholdError(format!(
+            "unknown metric `{name}`: use {}; or a latency ({}) with a statistic ({}), as in send_lag.p99",
+            SCALARS.map(|known| known.0).join(", "),
+            LATENCIES.map(|known| known.0).join(", "),
+            STATISTICS.map(|known| known.0).join(", "),
+        ))),
+    }
+}
+
+fn value(text: &str, metric: Metric) -> Option<f64> {
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let number: f64 = text[..digits].parse().ok()?;
+    let factor = match (metric, &text[digits..]) {
+        (Metric::Latency { .. }, "us") => 1.0,
+        (Metric::Latency { .. }, "ms") => 1e3,
+        (Metric::Latency { .. }, "s") => 1e6,
+        (Metric::Scalar(_), "") => 1.0,
+        (Metric::Scalar(_), "k" | "K") => 1e3,
+        (Metric::Scalar(_), "m" | "M") => 1e6,
+        _ => return None,
+    };
+    Some(number * factor)
+}
+
+fn bad_value(text: &str, metric: Metric) -> String {
+    match metric {
+        Metric::Latency { .. } => {
+            format!("threshold `{text}`: a latency is compared with a time such as 500us, 50ms or 1.5s")
+        }
+        Metric::Scalar(_) => {
+            format!("threshold `{text}`: this metric is compared with a number such as 0, 19000 or 250k")
+        }
+    }
+}
+
+impl Threshold {
+    /// How it comes out for this run.
+    pub fn evaluate(&self, summary: &Summary) -> ThresholdResult {
+        let measured = match self.metric {
+            Metric::Latency { latency, statistic } => STATISTICS[statistic].1(LATENCIES[latency].1(summary)),
+            Metric::Scalar(scalar) => SCALARS[scalar].1(summary),
+        };
+        let outcome = match measured {
+            None => Outcome::NoData,
+            Some(measured) if self.holds(measured) => Outcome::Holds,
+            Some(_) => Outcome::Broken,
+        };
+        ThresholdResult { text: self.text.clone(), outcome, measured }
+    }
+
+    /// Whether the figure is a latency, and so in microseconds.
+    pub fn is_latency(&self) -> bool {
+        matches!(self.metric, Metric::Latency { .. })
+    }
+
+    fn holds(&self, measured: f64) -> bool {
+        match self.comparison {
+            Comparison::Less => measured < self.value,
+            Comparison::LessOrEqual => measured <= self.value,
+            Comparison::Greater => measured > self.value,
+            Comparison::GreaterOrEqual => measured >= self.value,
+            Comparison::Equal => measured == self.value,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run() -> Summary {
+        let mut summary = Summary::default();
+        summary.latency_us.planned_to_delivered.p99 = Some(49_000.0);
+        summary.latency_us.send_lag.p999 = Some(1_000.0);
+        summary.messages.rate_per_s = Some(19_500.0);
+        summary
+    }
+
+    #[test]
+    fn thresholds_compare_in_the_units_that_people_write() {
+        for (text, outcome) in [
+            ("p99<50ms", Outcome::Holds),
+            ("p99 < 49ms", Outcome::Broken),
+            ("p99<=49ms", Outcome::Holds),
+            ("p99>0.01s", Outcome::Holds),
+            ("send_lag.p99.9<=1000us", Outcome::Holds),
+            ("send_lag.p999<1ms", Outcome::Broken),
+            ("rate>=19.5k", Outcome::Holds),
+            ("lost==0", Outcome::Holds),
+            ("p50<1s", Outcome::NoData),
+            ("messages_per_cpu_s>1", Outcome::NoData),
+        ] {
+            let threshold: Threshold = text.parse().unwrap();
+            assert_eq!(threshold.evaluate(&run()).outcome, outcome, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_threshold_is_told_with_the_remedy() {
+        for (text, part) in [
+            ("p99", "no comparison"),
+            ("p98<1ms", "unknown metric `p98`"),
+            ("latency.p99<1ms", "send_lag"),
+            ("p99<50", "50ms"),
+            ("lost==none", "250k"),
+            ("rate>5ms", "number"),
+        ] {
+            let error = text.parse::<Threshold>().unwrap_err().to_string();
+            assert!(error.contains(part), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,346 @@
+//! What a run amounts to: PASS, FAIL or INVALID, with reasons in words and figures.
+//!
+//! FAIL: the server did not do what was asked. INVALID: something other than the server was measured. Messages lost,
+//! duplicated, reordered or corrupted are FAIL whatever else happened; apart from them INVALID outranks FAIL.
+
+use crate::schema::{Outcome, Reason, Summary, Verdict};
+use crate::threshold::Threshold;
+
+/// Share of a core from which on a generator may be what was measured.
+const BUSY_CORE_SHARE: f64 = 0.85;
+/// Share of time that a hypervisor may take.
+const STEAL_SHARE: f64 = 0.01;
+/// Share of packets that a loopback may drop or repeat.
+const LOOPBACK_LOSS_SHARE: f64 = 0.001;
+
+/// Judges a run: sets `verdict`, `reasons`, `thresholds` and adds to `warnings`.
+pub fn judge(summary: &mut Summary, thresholds: &[Threshold]) {
+    summary.thresholds = thresholds.iter().map(|threshold| threshold.evaluate(summary)).collect();
+    let mut reasons = Reasons::default();
+    integrity(summary, &mut reasons);
+    let broken_integrity = !reasons.0.is_empty();
+    validity(summary, &mut reasons);
+    conduct(summary, &mut reasons);
+    for (threshold, result) in thresholds.iter().zip(&summary.thresholds) {
+        threshold_reason(threshold, result, &mut reasons);
+    }
+    let mut reasons = reasons.0;
+    let any_invalid = reasons.iter().any(|reason| reason.verdict == Verdict::Invalid);
+    summary.verdict = match (broken_integrity, any_invalid, reasons.is_empty()) {
+        (_, _, true) => Verdict::Pass,
+        (false, true, _) => Verdict::Invalid,
+        _ => Verdict::Fail,
+    };
+    // The verdict's own reasons stand first; a stable sort keeps the order of weight within them.
+    reasons.sort_by_key(|reason| reason.verdict != summary.verdict);
+    summary.reasons = reasons;
+    summary.warnings.extend(warnings(summary));
+}
+
+#[derive(Default)]
+struct Reasons(Vec<Reason>);
+
+impl Reasons {
+    fn fail(&mut self, code: &str, text: String) {
+        self.0.push(Reason { verdict: Verdict::Fail, code: code.to_owned(), text });
+    }
+
+    fn invalid(&mut self, code: &str, text: String) {
+        self.0.push(Reason { verdict: Verdict::Invalid, code: code.to_owned(), text });
+    }
+}
+
+/// Messages that were not delivered as promised.
+fn integrity(summary: &Summary, reasons: &mut Reasons) {
+    let messages = &summary.messages;
+    let at_least = if messages.lost_is_lower_bound { "at least " } else { "" };
+    if messages.lost > 0 {
+        let text = format!("{at_least}{} accepted messages never arrived", messages.lost);
+        reasons.fail("messages_lost", text);
+    }
+    if messages.duplicated > 0 {
+        let text = format!("{at_least}{} messages were shown more than once", messages.duplicated);
+        reasons.fail("messages_duplicated", text);
+    }
+    if messages.reordered > 0 {
+        let text = format!("{} messages arrived after a later one of the same sender", messages.reordered);
+        reasons.fail("messages_reordered", text);
+    }
+    if messages.corrupted > 0 {
+        reasons.fail("messages_corrupted", format!("{} messages arrived changed", messages.corrupted));
+    }
+}
+
+/// Whether the server was what was measured.
+fn validity(summary: &Summary, reasons: &mut Reasons) {
+    let (incidents, generator, validity) = (&summary.incidents, &summary.generator, &summary.validity);
+    if incidents.interrupted {
+        reasons.invalid("interrupted", "the run was interrupted before its plan was done".to_owned());
+    }
+    if generator.descriptors_exhausted > 0 {
+        let text = format!(
+            "the generator had no descriptor for {} connections: raise its limit on open files (ulimit -n)",
+            generator.descriptors_exhausted
+        );
+        reasons.invalid("generator_descriptors", text);
+    }
+    if generator.ports_exhausted > 0 {
+        let text = format!(
+            "the generator had no source port for {} connections: widen net.ipv4.ip_local_port_range or give more --source-ip",
+            generator.ports_exhausted
+        );
+        reasons.invalid("generator_ports", text);
+    }
+    for change in &incidents.sysctls_changed {
+        reasons.invalid("sysctl_changed", format!("a sysctl changed during the run: {change}"));
+    }
+    if generator.clamped > 0 {
+        let text = format!("{} latencies were longer than a histogram holds (1 hour)", generator.clamped);
+        reasons.invalid("clamped", text);
+    }
+    if summary.plan.is_closed_loop() || !summary.plan.has_messages() {
+        return;
+    }
+    let window = &summary.messages.window;
+    let short = window.planned.saturating_sub(window.attempted);
+    if short as f64 > validity.attempts_short_share_max * window.planned as f64 {
+        let text = format!(
+            "the generator attempted {} of the {} messages that the plan has in the window ({:.1} % fewer): \
+             lower the rate, or give it more cores",
+            window.attempted,
+            window.planned,
+            100.0 * short as f64 / window.planned as f64,
+        );
+        reasons.invalid("attempts_short", text);
+    }
+    let p99 = summary.latency_us.planned_to_delivered.p99.unwrap_or(0.0);
+    let allowed = validity.send_lag_p99_us_floor.max(validity.send_lag_p99_share_max * p99);
+    if let Some(lag) = summary.latency_us.send_lag.p99.filter(|lag| *lag > allowed) {
+        let text = format!(
+            "the generator was late: send lag p99 {:.2} ms, allowed are {:.2} ms",
+            lag / 1e3,
+            allowed / 1e3
+        );
+        reasons.invalid("send_lag", text);
+    }
+}
+
+/// Whether the server did what was asked of it.
+fn conduct(summary: &Summary, reasons: &mut Reasons) {
+    let (connections, messages) = (&summary.connections, &summary.messages);
+    if let Some(how) = &summary.incidents.server_died {
+        reasons.fail("server_died", format!("the server ended during the run: {how}"));
+    }
+    if connections.failed > 0 {
+        let causes = causes(&connections.failed_by_cause);
+        let text = format!("{} of {} connections failed{causes}", connections.failed, connections.target);
+        reasons.fail("connections_failed", text);
+    } else if connections.established < connections.target && !summary.incidents.interrupted {
+        let text =
+            format!("{} of {} connections were established", connections.established, connections.target);
+        reasons.fail("connections_missing", text);
+    }
+    if connections.lost > 0 {
+        let causes = causes(&connections.lost_by_cause);
+        reasons.fail("connections_lost", format!("{} connections were lost{causes}", connections.lost));
+    }
+    let unanswered = messages.unknown.saturating_sub(messages.unknown_connection_died);
+    if unanswered > 0 && !summary.incidents.interrupted {
+        let text =
+            format!("{unanswered} messages had no answer when the drain ended, on connections that lived");
+        reasons.fail("messages_unanswered", text);
+    }
+    if messages.refused > 0 {
+        reasons.fail("messages_refused", format!("the server refused {} messages", messages.refused));
+    }
+    if summary.plan.has_messages() && messages.delivered == 0 && !summary.incidents.interrupted {
+        reasons.fail("nothing_delivered", "not one message was delivered".to_owned());
+    }
+    let heartbeats = &summary.heartbeats;
+    if heartbeats.answered < heartbeats.due {
+        let missing = heartbeats.due - heartbeats.answered;
+        let text = format!("{missing} of {} heartbeats were not answered", heartbeats.due);
+        reasons.fail("heartbeats_unanswered", text);
+    }
+}
+
+fn threshold_reason(threshold: &Threshold, result: &crate::schema::ThresholdResult, reasons: &mut Reasons) {
+    let figure = |measured: f64| match threshold.is_latency() {
+        true => format!("{:.3} ms", measured / 1e3),
+        false => format!("{measured}"),
+    };
+    match (result.outcome, result.measured) {
+        (Outcome::Broken, Some(measured)) => {
+            let text = format!("threshold {} is broken: measured {}", result.text, figure(measured));
+            reasons.fail("threshold", text);
+        }
+        (Outcome::NoData, _) => {
+            let text = format!(
+                "threshold {} has no figure to judge: not measured, or too few samples for that percentile",
+                result.text
+            );
+            reasons.invalid("threshold_no_data", text);
+        }
+        _ => {}
+    }
+}
+
+fn causes(by_cause: &std::collections::BTreeMap<String, u64>) -> String {
+    if by_cause.is_empty() {
+        return String::new();
+    }
+    let list: Vec<String> = by_cause.iter().map(|(cause, count)| format!("{cause} {count}")).collect();
+    format!(" ({})", list.join(", "))
+}
+
+/// What a reader should know, and what does not change the verdict.
+fn warnings(summary: &Summary) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if let Some(busy) = summary.generator.busiest_core.filter(|busy| *busy > BUSY_CORE_SHARE) {
+        let limit = if summary.plan.is_closed_loop() {
+            "in a closed loop its figure per server CPU-second is the one to use"
+        } else {
+            "it may be what was measured"
+        };
+        warnings.push(format!("the generator's busiest core was {:.0} % busy: {limit}", busy * 100.0));
+    }
+    if let Some(steal) = summary.machine.steal_share.filter(|steal| *steal > STEAL_SHARE) {
+        warnings.push(format!("the hypervisor took {:.1} % of the CPU time", steal * 100.0));
+    }
+    if summary.machine.cores_shared == Some(true) {
+        warnings.push("server and generator shared cores: their figures disturb each other".to_owned());
+    }
+    let counter = |name: &str| summary.kernel.counters.get(name).copied().unwrap_or(0).max(0) as f64;
+    let segments = counter("TcpOutSegs").max(1.0);
+    let retransmits = counter("TcpRetransSegs");
+    if retransmits > LOOPBACK_LOSS_SHARE * segments {
+        let share = 100.0 * retransmits / segments;
+        warnings.push(format!("{retransmits} segments ({share:.2} %) were sent again: tails may show that"));
+    }
+    let dropped = counter("softnet_dropped");
+    if dropped > LOOPBACK_LOSS_SHARE * counter("softnet_processed").max(1.0) {
+        warnings.push(format!(
+            "the backlog dropped {dropped} packets: net.core.netdev_max_backlog is too short for this load"
+        ));
+    }
+    if summary.host.build.profile == "debug" {
+        warnings.push("a debug build: its figures mean nothing, use --release".to_owned());
+    }
+    warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn passing() -> Summary {
+        let mut summary = Summary::default();
+        summary.plan.connections = 10;
+        summary.plan.rate_per_s = Some(1000.0);
+        summary.connections.target = 10;
+        summary.connections.established = 10;
+        summary.messages.delivered = 1000;
+        summary.messages.window.planned = 1000;
+        summary.messages.window.attempted = 1000;
+        summary.latency_us.planned_to_delivered.p99 = Some(500.0);
+        summary.latency_us.send_lag.p99 = Some(100.0);
+        summary
+    }
+
+    fn judged(change: impl FnOnce(&mut Summary)) -> (Verdict, Vec<String>) {
+        let mut summary = passing();
+        change(&mut summary);
+        judge(&mut summary, &[]);
+        (summary.verdict, summary.reasons.into_iter().map(|reason| reason.code).collect())
+    }
+
+    #[test]
+    fn a_run_without_a_flaw_passes() {
+        assert_eq!(judged(|_| {}), (Verdict::Pass, vec![]));
+    }
+
+    type Change = fn(&mut Summary);
+
+    #[test]
+    fn every_flaw_has_its_verdict_and_its_reason() {
+        let cases: [(Change, Verdict, &str); 20] = [
+            (|s| s.messages.lost = 1, Verdict::Fail, "messages_lost"),
+            (|s| s.messages.duplicated = 1, Verdict::Fail, "messages_duplicated"),
+            (|s| s.messages.reordered = 1, Verdict::Fail, "messages_reordered"),
+            (|s| s.messages.corrupted = 1, Verdict::Fail, "messages_corrupted"),
+            (|s| s.incidents.interrupted = true, Verdict::Invalid, "interrupted"),
+            (|s| s.generator.descriptors_exhausted = 1, Verdict::Invalid, "generator_descriptors"),
+            (|s| s.generator.ports_exhausted = 1, Verdict::Invalid, "generator_ports"),
+            (|s| s.incidents.sysctls_changed = vec!["a: 1 -> 2".into()], Verdict::Invalid, "sysctl_changed"),
+            (|s| s.generator.clamped = 1, Verdict::Invalid, "clamped"),
+            (|s| s.messages.window.attempted = 989, Verdict::Invalid, "attempts_short"),
+            (|s| s.latency_us.send_lag.p99 = Some(1001.0), Verdict::Invalid, "send_lag"),
+            (|s| s.incidents.server_died = Some("killed".into()), Verdict::Fail, "server_died"),
+            (|s| s.connections.failed = 1, Verdict::Fail, "connections_failed"),
+            (|s| s.connections.established = 9, Verdict::Fail, "connections_missing"),
+            (|s| s.connections.lost = 1, Verdict::Fail, "connections_lost"),
+            (|s| s.messages.unknown = 1, Verdict::Fail, "messages_unanswered"),
+            (|s| s.messages.refused = 1, Verdict::Fail, "messages_refused"),
+            (|s| s.messages.delivered = 0, Verdict::Fail, "nothing_delivered"),
+            (|s| s.heartbeats.due = 1, Verdict::Fail, "heartbeats_unanswered"),
+            (|s| s.connections.established = 0, Verdict::Fail, "connections_missing"),
+        ];
+        for (change, verdict, code) in cases {
+            assert_eq!(judged(change), (verdict, vec![code.to_owned()]));
+        }
+    }
+
+    #[test]
+    fn a_late_generator_is_no_matter_where_latency_is_ten_times_longer() {
+        let slow: Change = |s| {
+            s.latency_us.planned_to_delivered.p99 = Some(50_000.0);
+            s.latency_us.send_lag.p99 = Some(4_900.0);
+        };
+        assert_eq!(judged(slow), (Verdict::Pass, vec![]));
+    }
+
+    #[test]
+    fn a_closed_loop_is_not_judged_by_its_schedule() {
+        let closed: Change = |s| {
+            s.plan.closed_loop_window = Some(8);
+            s.messages.window.attempted = 0;
+            s.latency_us.send_lag.p99 = Some(1e6);
+        };
+        assert_eq!(judged(closed), (Verdict::Pass, vec![]));
+    }
+
+    #[test]
+    fn invalid_outranks_failures_but_not_broken_promises() {
+        let slow_and_late: Change = |s| {
+            s.connections.lost = 1;
+            s.latency_us.send_lag.p99 = Some(5000.0);
+        };
+        let (verdict, codes) = judged(slow_and_late);
+        assert_eq!((verdict, codes), (Verdict::Invalid, vec!["send_lag".into(), "connections_lost".into()]));
+        let lost_and_late: Change = |s| {
+            s.messages.lost = 1;
+            s.latency_us.send_lag.p99 = Some(5000.0);
+        };
+        assert_eq!(judged(lost_and_late).0, Verdict::Fail);
+    }
+
+    #[test]
+    fn unknown_messages_of_dead_connections_are_told_by_the_connections() {
+        let died: Change = |s| {
+            s.messages.unknown = 5;
+            s.messages.unknown_connection_died = 5;
+            s.connections.lost = 1;
+        };
+        assert_eq!(judged(died), (Verdict::Fail, vec!["connections_lost".into()]));
+    }
+
+    #[test]
+    fn a_broken_threshold_fails_and_one_without_data_is_invalid() {
+        let mut summary = passing();
+        judge(&mut summary, &["p99<400us".parse().unwrap()]);
+        assert_eq!(summary.verdict, Verdict::Fail);
+        let mut summary = passing();
+        judge(&mut summary, &["p9999<1s".parse().unwrap()]);
+        assert_eq!(summary.verdict, Verdict::Invalid);
+    }
+}
