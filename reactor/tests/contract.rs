@@ -17,6 +17,7 @@ mod stream;
 use harness::Backend;
 use throng_reactor::epoll::Epoll;
 use throng_reactor::sim::{Faults, Sim, World};
+use throng_reactor::uring::{Uring, probe};
 use throng_reactor::{Config, Waker};
 
 struct OverEpoll;
@@ -31,6 +32,30 @@ impl Backend for OverEpoll {
     fn reactor(&self, config: &Config) -> Epoll {
         Epoll::new(config, Waker::new().expect("an eventfd")).expect("an epoll")
     }
+}
+
+struct OverUring;
+
+impl Backend for OverUring {
+    type Reactor = Uring;
+
+    fn new() -> OverUring {
+        OverUring
+    }
+
+    fn reactor(&self, config: &Config) -> Uring {
+        Uring::new(config, Waker::new().expect("an eventfd")).expect("an io_uring")
+    }
+}
+
+/// Whether this machine has the backend. Where the variable CI is set, it must.
+fn has_uring() -> bool {
+    let probed = probe();
+    if let Err(why) = &probed {
+        assert!(std::env::var_os("CI").is_none(), "{why}");
+        eprintln!("skipped: {why}");
+    }
+    probed.is_ok()
 }
 
 struct OverSim(World);
@@ -123,6 +148,13 @@ mod epoll {
     every_rule!(crate::OverEpoll, true);
     mod with_a_kernel {
         every_kernel_rule!(crate::OverEpoll, true);
+    }
+}
+
+mod uring {
+    every_rule!(crate::OverUring, crate::has_uring());
+    mod with_a_kernel {
+        every_kernel_rule!(crate::OverUring, crate::has_uring());
     }
 }
 

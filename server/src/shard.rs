@@ -381,6 +381,6 @@ impl<R: Reactor> Shard<R> {
     }
 
     pub(crate) fn heard_now(&self) -> u32 {
-        (self.now.since(self.start).as_nanos() / HEARD_TICK.as_nanos()) as u32
+        ((self.now.0 - self.start.0) / HEARD_TICK.as_nanos() as u64) as u32
     }
 }

@@ -148,9 +148,6 @@ impl Uring {
         }
         match -completion.result {
             libc::EMFILE => self.pause_accepting(AcceptPause::ProcessFiles, events),
-            libc::ENFILE | libc::ENOBUFS | libc::ENOMEM => {
-                self.pause_accepting(AcceptPause::SystemFiles, events);
-            }
             libc::EBADF | libc::EFAULT | libc::EINVAL | libc::ENOTSOCK | libc::EOPNOTSUPP => {
                 self.acceptor.listeners.remove(number);
                 let error = io::Error::from_raw_os_error(-completion.result);
@@ -158,7 +155,9 @@ impl Uring {
                 self.acceptor.broken = Some(io::Error::new(error.kind(), why));
             }
             // Cancelled, or the completion queue overflowed, or the client left: armed again when there is room.
-            _ => {}
+            ..=0 | libc::ECANCELED | libc::ECONNABORTED | libc::EPROTO | libc::EINTR | libc::EAGAIN => {}
+            // ENFILE, ENOBUFS, ENOMEM, and whatever else would fail again at once.
+            _ => self.pause_accepting(AcceptPause::SystemFiles, events),
         }
     }
 
@@ -187,9 +186,6 @@ impl Uring {
         if let Some(error) = self.acceptor.broken.take() {
             return Err(error);
         }
-        if self.acceptor.listeners.is_empty() {
-            return Ok(());
-        }
         for _ in 0..ACCEPTS_PER_TURN {
             // AcceptResumed and Accepted here, AcceptPaused below.
             if self.is_full() || events.len() + 3 > limit {
@@ -201,7 +197,8 @@ impl Uring {
             events.push(Event::Accepted { slot });
             self.arm_poll(slot);
         }
-        if events.len() + 1 > limit {
+        let listens = self.acceptor.listeners.iter().any(|(_, listener)| !listener.stopped);
+        if !listens || events.len() + 1 > limit {
             return Ok(());
         }
         let full = self.is_full();

@@ -13,8 +13,8 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use io_uring::types::BufRingEntry;
 
 use super::ring::Ring;
-use crate::pool::Pool;
 use crate::Lease;
+use crate::pool::Pool;
 
 /// Most entries of a ring: the kernel's own limit.
 const ENTRIES_MAX: u16 = 1 << 15;
@@ -46,7 +46,8 @@ impl BufferRing {
     /// ([`BufferRing::leak`]).
     pub(super) unsafe fn new(ring: &Ring, pool: Rc<Pool>, count: u16) -> io::Result<BufferRing> {
         if !count.is_power_of_two() || count > ENTRIES_MAX {
-            let why = format!("{count} receive buffers: io_uring needs a power of two, {ENTRIES_MAX} at most");
+            let why =
+                format!("{count} receive buffers: io_uring needs a power of two, {ENTRIES_MAX} at most");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
         }
         let layout = layout(count);

@@ -72,8 +72,6 @@ pub struct Uring {
     acceptor: Acceptor,
     /// Connections whose sockets are closed, and whose `Closed` is owed.
     ended: VecDeque<Slot>,
-    /// Whose `Closed` is in the batch that the user has now. Their indices are free with the next turn.
-    handed_over: Vec<Slot>,
     gauges: Gauges,
 }
 
@@ -86,14 +84,16 @@ impl Uring {
     /// that may be locked, io_uring not allowed; [`probe`] says more.
     pub fn new(config: &Config, waker: Waker) -> io::Result<Uring> {
         if waker.descriptor().is_none() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a reactor needs a waker with an eventfd"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "a reactor needs a waker with an eventfd",
+            ));
         }
         let ring = Ring::new().map_err(|error| {
             io::Error::new(error.kind(), format!("cannot make an io_uring: {}", probe::explain(&error)))
         })?;
         let pool = Pool::new(config.recv_buffers, config.recv_buffer_bytes);
-        // SAFETY: `drop` drops the ring before the buffers when nothing is in flight, and leaks both otherwise. On
-        // the way there the ring is declared later than nothing that it needs: an error below drops neither alone.
+        // SAFETY: from here on nothing fails, and `drop` ends both in the right order.
         let buffers = unsafe { BufferRing::new(&ring, pool, config.recv_buffers)? };
         let mut uring = Uring {
             ring: ManuallyDrop::new(ring),
@@ -108,7 +108,6 @@ impl Uring {
             resumed: false,
             acceptor: Acceptor::default(),
             ended: VecDeque::new(),
-            handed_over: Vec::new(),
             gauges: Gauges::default(),
         };
         uring.arm_waker();
@@ -231,9 +230,7 @@ impl Reactor for Uring {
 
     fn turn(&mut self, until: Option<Nanos>, events: &mut Vec<Event>) -> io::Result<()> {
         self.gauges.turns += 1;
-        for slot in self.handed_over.drain(..) {
-            self.conns.remove(slot);
-        }
+        self.conns.reclaim();
         let start = events.len();
         let limit = start + BATCH_EVENTS;
         loop {

@@ -18,13 +18,12 @@ use crate::sys::clock;
 const KERNEL_MIN: (u32, u32) = (6, 12);
 
 /// What the backend asks the kernel to do.
-const OPCODES: [(u8, &str); 6] = [
+const OPCODES: [(u8, &str); 5] = [
     (opcode::PollAdd::CODE, "POLL_ADD"),
     (opcode::Recv::CODE, "RECV"),
     (opcode::Send::CODE, "SEND"),
-    (opcode::Accept::CODE, "ACCEPT"),
     (opcode::AsyncCancel::CODE, "ASYNC_CANCEL"),
-    (opcode::AcceptMulti::CODE, "ACCEPT (multishot)"),
+    (opcode::AcceptMulti::CODE, "ACCEPT"),
 ];
 
 /// How long a step of the check may take.
@@ -39,7 +38,8 @@ pub fn probe() -> Result<(), String> {
     let mut ring = Ring::new().map_err(|error| explain(&error))?;
     let mut operations = Probe::new();
     let asked = ring.submitter().register_probe(&mut operations);
-    asked.map_err(|error| format!("io_uring does not tell its operations: {error}; use the epoll backend"))?;
+    asked
+        .map_err(|error| format!("io_uring does not tell its operations: {error}; use the epoll backend"))?;
     if let Some((_, name)) = OPCODES.iter().find(|(code, _)| !operations.is_supported(*code)) {
         return Err(format!("io_uring does not know {name}; use a kernel that has not been cut down"));
     }

@@ -21,8 +21,7 @@ pub(super) enum Tag {
     Cancel,
 }
 
-const TAGS: [Tag; 7] =
-    [Tag::Poll, Tag::Recv, Tag::Send, Tag::Connect, Tag::Accept, Tag::Wake, Tag::Cancel];
+const TAGS: [Tag; 7] = [Tag::Poll, Tag::Recv, Tag::Send, Tag::Connect, Tag::Accept, Tag::Wake, Tag::Cancel];
 
 /// The name of a request: its tag in the upper byte, below it the slot of its connection or the number of its
 /// listener.

@@ -23,7 +23,8 @@ const SUBMISSIONS: u32 = 256;
 /// Entries of the completion queue: 128 KiB. From 8192 on the kernel gives its table of pollers the most buckets, so
 /// cancelling stays cheap with a million of them; and an overflow would end every multishot request that it hits.
 const COMPLETIONS: u32 = 8192;
-const _: () = assert!(COMPLETIONS as usize >= 4 * crate::limits::BATCH_EVENTS, "a batch must not overflow it");
+const _: () =
+    assert!(COMPLETIONS as usize >= 4 * crate::limits::BATCH_EVENTS, "a batch must not overflow it");
 
 /// Waits of [`Ring::quiesce`] before it gives up.
 const QUIESCE_WAITS: usize = 100;
@@ -188,6 +189,7 @@ impl Ring {
     /// What the ring cannot go on after. Waits that end early for other reasons are not errors.
     pub(super) fn enter(&mut self, want: usize, until: Option<Nanos>) -> io::Result<()> {
         self.publish();
+        self.completions.sync(); // what was taken makes room for what overflowed
         let overflown = self.submissions.cq_overflow();
         self.overflows += u64::from(overflown);
         if want == 0 && self.submissions.is_empty() && !overflown && !self.submissions.taskrun() {
@@ -196,13 +198,10 @@ impl Ring {
         self.syscalls += 1;
         let result = match until {
             _ if want == 0 => self.submitter.submit(),
-            None => {
-                self.submitter.submit_with_args_and_flags(want, &SubmitArgs::new(), self.wait_flags)
-            }
+            None => self.submitter.submit_with_args_and_flags(want, &SubmitArgs::new(), self.wait_flags),
             Some(until) => {
-                let time = Timespec::new()
-                    .sec(until.0 / 1_000_000_000)
-                    .nsec((until.0 % 1_000_000_000) as u32);
+                let time =
+                    Timespec::new().sec(until.0 / 1_000_000_000).nsec((until.0 % 1_000_000_000) as u32);
                 let args = SubmitArgs::new().timespec(&time);
                 let flags = self.wait_flags | EnterFlags::ABS_TIMER; // the ring's clock is CLOCK_MONOTONIC
                 self.submitter.submit_with_args_and_flags(want, &args, flags)

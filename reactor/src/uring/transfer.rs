@@ -13,7 +13,8 @@ use std::io;
 
 use super::Uring;
 use super::conn::{
-    CLOSED_BY_USER, EOF, ENDING, IN_FLIGHT, LISTED, PAUSED, POLL, READABLE, RECV, SEND, SHUTDOWN, STASHED,
+    CLOSED_BY_USER, CONNECT, ENDING, EOF, IN_FLIGHT, LISTED, PAUSED, POLL, READABLE, RECV, SEND, SHUTDOWN,
+    STASHED,
 };
 use super::request::{Request, Tag};
 use super::ring::Completion;
@@ -80,22 +81,18 @@ impl Uring {
     /// Submits a receive for everybody listed, while buffers last.
     pub(super) fn receive_listed(&mut self) {
         while let Some(&slot) = self.listed.front() {
-            let wanted = self.conns.get_mut(slot).filter(|conn| {
-                conn.clear(LISTED);
+            if let Some(conn) = self.conns.get_mut(slot).filter(|conn| !conn.has(ENDING)) {
                 if conn.has(PAUSED) {
                     conn.set(READABLE);
-                }
-                !conn.has(PAUSED | ENDING)
-            });
-            if let Some(conn) = wanted {
-                if !self.buffers.promise() {
-                    conn.set(LISTED);
+                } else if self.buffers.promise() {
+                    conn.clear(READABLE);
+                    conn.set(RECV);
+                    let socket = conn.socket().expect("an open connection");
+                    self.ring.recv(socket, Request::of(Tag::Recv, slot));
+                } else {
                     return self.starve();
                 }
-                conn.clear(READABLE);
-                conn.set(RECV);
-                let socket = conn.socket().expect("an open connection");
-                self.ring.recv(socket, Request::of(Tag::Recv, slot));
+                conn.clear(LISTED);
             }
             self.listed.pop_front();
             self.starved = self.starved.saturating_sub(1);
@@ -239,7 +236,7 @@ impl Uring {
         let Some(conn) = self.conns.get_mut(slot) else { return };
         conn.set(SHUTDOWN);
         if conn.send().is_none()
-            && !conn.has(ENDING | super::conn::CONNECT)
+            && !conn.has(ENDING | CONNECT)
             && let Some(socket) = conn.socket()
         {
             socket::shutdown_write(socket);
@@ -249,7 +246,7 @@ impl Uring {
 
     pub(super) fn on_connect(&mut self, slot: Slot, completion: Completion, events: &mut Vec<Event>) {
         let Some(conn) = self.conns.get_mut(slot) else { return };
-        conn.clear(super::conn::CONNECT);
+        conn.clear(CONNECT);
         if conn.has(ENDING) {
             return self.end_if_quiet(slot);
         }
@@ -276,7 +273,7 @@ impl Uring {
         }
         conn.set(ENDING);
         conn.errno = errno as u16;
-        for (flag, tag) in [(POLL, Tag::Poll), (SEND, Tag::Send), (super::conn::CONNECT, Tag::Connect)] {
+        for (flag, tag) in [(POLL, Tag::Poll), (SEND, Tag::Send), (CONNECT, Tag::Connect)] {
             if conn.has(flag) {
                 self.ring.cancel(Request::of(tag, slot));
             }
@@ -313,16 +310,15 @@ impl Uring {
                 conn.set_send(None);
                 let buffer = self.sends.remove(place).buffer;
                 let why = match errno {
-                    0 => io::Error::new(
-                        io::ErrorKind::ConnectionAborted,
-                        "closed before everything was sent",
-                    ),
+                    0 => {
+                        io::Error::new(io::ErrorKind::ConnectionAborted, "closed before everything was sent")
+                    }
                     _ => io::Error::from_raw_os_error(errno),
                 };
                 events.push(Event::Sent { slot, buffer, result: Err(why) });
             }
             events.push(Event::Closed { slot, error });
-            self.handed_over.push(slot);
+            self.conns.retire(slot);
         }
     }
 }
