@@ -23,6 +23,7 @@ pub fn to_log(
     let mut text = Vec::new();
     let mut serializer = V2DeflateSerializer::new();
     let mut log = IntervalLogWriterBuilder::new()
+        .add_comment("[Histogram log format version 1.3]")
         .add_comment("[Throng: values in nanoseconds; stamps in seconds of the Unix epoch]")
         .with_start_time(start)
         .with_max_value_divisor(1_000_000.0)
@@ -51,6 +52,7 @@ mod tests {
         let text = to_log(&[("send_lag", &histogram)], start, Duration::from_secs(10)).unwrap();
         let head = String::from_utf8_lossy(&text).into_owned();
         assert!(head.contains("#[StartTime: 1800000000.000"), "{head}");
+        assert!(head.starts_with("#[Histogram log format version 1.3]\n"), "{head}");
         assert!(!head.contains("BaseTime"));
         let mut found = 0;
         for entry in IntervalLogIterator::new(&text) {

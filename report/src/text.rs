@@ -96,6 +96,21 @@ impl Page {
         self.line(&line);
     }
 
+    /// Figures after a label, three blanks apart, broken between them and indented under the first.
+    fn figures(&mut self, label: &str, figures: &[String]) {
+        let mut line = label.to_owned();
+        for (at, figure) in figures.iter().enumerate() {
+            if at > 0 && line.chars().count() + 3 + figure.chars().count() > RULE {
+                self.line(&line);
+                line = " ".repeat(label.chars().count());
+            } else if at > 0 {
+                line.push_str("   ");
+            }
+            line.push_str(figure);
+        }
+        self.line(&line);
+    }
+
     fn verdict(&mut self, summary: &Summary, colour: bool) {
         let word = summary.verdict.word();
         let word = match (colour, summary.verdict) {
@@ -130,14 +145,15 @@ impl Page {
     fn connections(&mut self, summary: &Summary) {
         let c = &summary.connections;
         self.head("Connections");
-        self.line(&format!(
-            "  established {} of {}   failed {}   lost {}   connect rate {}/s",
-            c.established,
-            c.target,
-            c.failed,
-            c.lost,
-            known(c.connect_rate_per_s, count),
-        ));
+        self.figures(
+            "  ",
+            &[
+                format!("established {} of {}", c.established, c.target),
+                format!("failed {}", c.failed),
+                format!("lost {}", c.lost),
+                format!("connect rate {}/s", known(c.connect_rate_per_s, count)),
+            ],
+        );
         if summary.heartbeats.due > 0 {
             let h = &summary.heartbeats;
             self.line(&format!("  heartbeats due {}   answered {}", h.due, h.answered));
@@ -149,24 +165,33 @@ impl Page {
         if !summary.plan.has_messages() {
             return;
         }
-        self.head("Messages");
-        self.line(&format!(
-            "  planned {}   sent {}   accepted {}   delivered {}   ({}/s)",
-            m.planned,
-            m.sent,
-            m.accepted,
-            m.delivered,
-            known(m.rate_per_s, count),
+        self.head(&format!(
+            "{:<14}{:>12}{:>12}{:>12}{:>12}{:>14}",
+            "Messages", "planned", "sent", "accepted", "delivered", "delivered/s"
         ));
-        self.line(&format!(
-            "  lost {}{}   duplicated {}   reordered {}   refused {}   unknown {}",
-            if m.lost_is_lower_bound { ">= " } else { "" },
-            m.lost,
-            m.duplicated,
-            m.reordered,
-            m.refused,
-            m.unknown,
-        ));
+        let w = &m.window;
+        for (name, counts, rate) in [
+            ("window", [w.planned, w.sent, w.accepted, w.delivered], known(m.rate_per_s, count)),
+            ("whole run", [m.planned, m.sent, m.accepted, m.delivered], String::new()),
+        ] {
+            let [planned, sent, accepted, delivered] = counts;
+            self.line(&format!("  {name:<12}{planned:>12}{sent:>12}{accepted:>12}{delivered:>12}{rate:>14}"));
+        }
+        let at_least = if m.lost_is_lower_bound { ">= " } else { "" };
+        self.figures(
+            "  ",
+            &[
+                format!("lost {at_least}{}", m.lost),
+                format!("duplicated {at_least}{}", m.duplicated),
+                format!("reordered {}", m.reordered),
+                format!("corrupted {}", m.corrupted),
+                format!("refused {}", m.refused),
+                format!("unknown {}", m.unknown),
+            ],
+        );
+        if !m.order_checked.is_empty() {
+            self.wrapped("  order and repeats checked for ", &m.order_checked);
+        }
     }
 
     fn latency(&mut self, summary: &Summary) {
@@ -196,12 +221,15 @@ impl Page {
         self.head("Cost");
         if let Some(server) = &summary.server {
             let backend = server.backend.as_ref().map_or("-", |backend| backend.active.as_str());
-            self.line(&format!(
-                "  server      {} messages per CPU-s   {} per connection   {} shards, {backend}",
-                known(server.messages_per_cpu_s, count),
-                known(server.user_bytes_per_connection, bytes),
-                server.shards.map_or_else(|| "-".to_owned(), |shards| shards.to_string()),
-            ));
+            let shards = server.shards.map_or_else(|| "-".to_owned(), |shards| shards.to_string());
+            self.figures(
+                "  server      ",
+                &[
+                    format!("{} messages per CPU-s", known(server.messages_per_cpu_s, count)),
+                    format!("{} per connection", known(server.user_bytes_per_connection, bytes)),
+                    format!("{shards} shards, {backend}"),
+                ],
+            );
         }
         let kernel = &summary.kernel;
         self.line(&format!(
@@ -294,6 +322,9 @@ mod tests {
         summary.connections.established = 10_000;
         summary.connections.target = 10_000;
         summary.messages.delivered = 400_000;
+        summary.messages.window.delivered = 380_000;
+        summary.messages.rate_per_s = Some(19_000.0);
+        summary.messages.order_checked = "every user".into();
         summary.latency_us.planned_to_delivered = Latency {
             count: 400_000,
             p50: Some(85.0),
@@ -319,9 +350,11 @@ FAIL  pairs over native: 10.0 k connections, 20.0 k messages/s, 20 s
 Connections
   established 10000 of 10000   failed 0   lost 0   connect rate -/s
 
-Messages
-  planned 0   sent 0   accepted 0   delivered 400000   (-/s)
-  lost 0   duplicated 0   reordered 0   refused 0   unknown 0
+Messages           planned        sent    accepted   delivered   delivered/s
+  window                 0           0           0      380000        19.0 k
+  whole run              0           0           0      400000
+  lost 0   duplicated 0   reordered 0   corrupted 0   refused 0   unknown 0
+  order and repeats checked for every user
 
 Latency                      p50       p90       p99     p99.9       max
   planned to delivered   85.0 us         -   2.00 ms         -   12.0 ms
@@ -339,6 +372,31 @@ warning: server and generator shared cores
         assert_eq!(text, expected);
         assert!(text.lines().all(|line| line.chars().count() <= 80));
         assert!(render(&summary, true).starts_with("\x1b[1;31mFAIL\x1b[0m"));
+    }
+
+    #[test]
+    fn the_largest_runs_still_fit_80_columns() {
+        let mut summary = Summary::default();
+        let many = 999_999_999_999;
+        summary.plan.closed_loop_window = Some(64);
+        summary.connections.target = many;
+        summary.connections.established = many;
+        summary.connections.failed = many;
+        summary.connections.lost = many;
+        let m = &mut summary.messages;
+        (m.planned, m.sent, m.accepted, m.delivered) = (many, many, many, many);
+        (m.lost, m.duplicated, m.reordered, m.corrupted) = (many, many, many, many);
+        (m.lost_is_lower_bound, m.refused, m.unknown) = (true, many, many);
+        summary.server = Some(Server {
+            messages_per_cpu_s: Some(123_456.0),
+            user_bytes_per_connection: Some(118.0),
+            shards: Some(264),
+            backend: Some(Backend { active: "io-uring".into(), ..Backend::default() }),
+            ..Server::default()
+        });
+        let text = render(&summary, false);
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        assert!(text.contains("lost >= 999999999999") && text.contains("264 shards, io-uring"), "{text}");
     }
 
     #[test]

@@ -37,12 +37,15 @@ const STATISTICS: [Statistic; 9] = [
     ("max", |l| l.max),
 ];
 
-const SCALARS: [Scalar; 16] = [
+const SCALARS: [Scalar; 19] = [
     ("rate", |s| s.messages.rate_per_s),
     ("accepted_rate", |s| s.messages.accepted_rate_per_s),
     ("lost", |s| Some(s.messages.lost as f64)),
     ("duplicated", |s| Some(s.messages.duplicated as f64)),
     ("reordered", |s| Some(s.messages.reordered as f64)),
+    ("corrupted", |s| Some(s.messages.corrupted as f64)),
+    ("accepted", |s| Some(s.messages.accepted as f64)),
+    ("delivered", |s| Some(s.messages.delivered as f64)),
     ("refused", |s| Some(s.messages.refused as f64)),
     ("unknown", |s| Some(s.messages.unknown as f64)),
     ("failed_connections", |s| Some(s.connections.failed as f64)),
@@ -130,7 +133,12 @@ fn metric(name: &str) -> Result<Metric, ThresholdError> {
         Some((latency, statistic)) if !latency.starts_with('p') || latency.len() > 3 => (latency, statistic),
         _ => (LATENCIES[0].0, name),
     };
-    let statistic = statistic.replace('.', "");
+    // Nothing else may carry a dot: `p9.9` is not the p99.
+    let statistic = match statistic {
+        "p99.9" => "p999",
+        "p99.99" => "p9999",
+        other => other,
+    };
     let latency = LATENCIES.iter().position(|(known, _)| *known == latency);
     let statistic = STATISTICS.iter().position(|(known, _)| *known == statistic);
     match (latency, statistic) {
@@ -237,6 +245,10 @@ mod tests {
         for (text, part) in [
             ("p99", "no comparison"),
             ("p98<1ms", "unknown metric `p98`"),
+            ("p9.9<1ms", "unknown metric `p9.9`"),
+            ("lost=0", "no comparison"),
+            ("<1ms", "unknown metric"),
+            ("lost==-1", "number"),
             ("latency.p99<1ms", "send_lag"),
             ("p99<50", "50ms"),
             ("lost==none", "250k"),

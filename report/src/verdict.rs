@@ -3,7 +3,7 @@
 //! FAIL: the server did not do what was asked. INVALID: something other than the server was measured. Messages lost,
 //! duplicated, reordered or corrupted are FAIL whatever else happened; apart from them INVALID outranks FAIL.
 
-use crate::schema::{Outcome, Reason, Summary, Verdict};
+use crate::schema::{Latency, Outcome, Reason, Summary, Verdict};
 use crate::threshold::Threshold;
 
 /// Share of a core from which on a generator may be what was measured.
@@ -13,7 +13,7 @@ const STEAL_SHARE: f64 = 0.01;
 /// Share of packets that a loopback may drop or repeat.
 const LOOPBACK_LOSS_SHARE: f64 = 0.001;
 
-/// Judges a run: sets `verdict`, `reasons`, `thresholds` and adds to `warnings`.
+/// Judges a run: sets `verdict`, `reasons`, `thresholds` and adds to `warnings`. To judge again changes nothing.
 pub fn judge(summary: &mut Summary, thresholds: &[Threshold]) {
     summary.thresholds = thresholds.iter().map(|threshold| threshold.evaluate(summary)).collect();
     let mut reasons = Reasons::default();
@@ -34,7 +34,11 @@ pub fn judge(summary: &mut Summary, thresholds: &[Threshold]) {
     // The verdict's own reasons stand first; a stable sort keeps the order of weight within them.
     reasons.sort_by_key(|reason| reason.verdict != summary.verdict);
     summary.reasons = reasons;
-    summary.warnings.extend(warnings(summary));
+    for warning in warnings(summary) {
+        if !summary.warnings.contains(&warning) {
+            summary.warnings.push(warning);
+        }
+    }
 }
 
 #[derive(Default)]
@@ -113,16 +117,29 @@ fn validity(summary: &Summary, reasons: &mut Reasons) {
         );
         reasons.invalid("attempts_short", text);
     }
+    if window.planned == 0 && !incidents.interrupted {
+        let text = "the plan has no message in the window: raise the rate or the duration".to_owned();
+        reasons.invalid("nothing_planned", text);
+    }
     let p99 = summary.latency_us.planned_to_delivered.p99.unwrap_or(0.0);
     let allowed = validity.send_lag_p99_us_floor.max(validity.send_lag_p99_share_max * p99);
-    if let Some(lag) = summary.latency_us.send_lag.p99.filter(|lag| *lag > allowed) {
+    if let Some((name, lag)) =
+        highest_percentile(&summary.latency_us.send_lag).filter(|(_, lag)| *lag > allowed)
+    {
         let text = format!(
-            "the generator was late: send lag p99 {:.2} ms, allowed are {:.2} ms",
+            "the generator was late: send lag {name} {:.2} ms, allowed are {:.2} ms",
             lag / 1e3,
             allowed / 1e3
         );
         reasons.invalid("send_lag", text);
     }
+}
+
+/// The p99, or with too few samples for it the highest percentile below: when that is late already, so is the p99.
+fn highest_percentile(latency: &Latency) -> Option<(&'static str, f64)> {
+    let percentiles =
+        [("p99", latency.p99), ("p95", latency.p95), ("p90", latency.p90), ("p50", latency.p50)];
+    percentiles.into_iter().find_map(|(name, value)| Some((name, value?)))
 }
 
 /// Whether the server did what was asked of it.
@@ -140,6 +157,9 @@ fn conduct(summary: &Summary, reasons: &mut Reasons) {
             format!("{} of {} connections were established", connections.established, connections.target);
         reasons.fail("connections_missing", text);
     }
+    if connections.target == 0 && connections.established == 0 && !summary.incidents.interrupted {
+        reasons.invalid("nothing_established", "not one connection was asked for".to_owned());
+    }
     if connections.lost > 0 {
         let causes = causes(&connections.lost_by_cause);
         reasons.fail("connections_lost", format!("{} connections were lost{causes}", connections.lost));
@@ -153,8 +173,11 @@ fn conduct(summary: &Summary, reasons: &mut Reasons) {
     if messages.refused > 0 {
         reasons.fail("messages_refused", format!("the server refused {} messages", messages.refused));
     }
-    if summary.plan.has_messages() && messages.delivered == 0 && !summary.incidents.interrupted {
-        reasons.fail("nothing_delivered", "not one message was delivered".to_owned());
+    // A message of the window may arrive after it; then it has a latency all the same.
+    let measured = messages.window.delivered + summary.latency_us.planned_to_delivered.count;
+    let asked = summary.plan.is_closed_loop() || messages.window.planned > 0;
+    if summary.plan.has_messages() && asked && measured == 0 && !summary.incidents.interrupted {
+        reasons.fail("nothing_delivered", "not one message of the window was delivered".to_owned());
     }
     let heartbeats = &summary.heartbeats;
     if heartbeats.answered < heartbeats.due {
@@ -211,9 +234,8 @@ fn warnings(summary: &Summary) -> Vec<String> {
         warnings.push("server and generator shared cores: their figures disturb each other".to_owned());
     }
     let counter = |name: &str| summary.kernel.counters.get(name).copied().unwrap_or(0).max(0) as f64;
-    let segments = counter("TcpOutSegs").max(1.0);
-    let retransmits = counter("TcpRetransSegs");
-    if retransmits > LOOPBACK_LOSS_SHARE * segments {
+    let (segments, retransmits) = (counter("TcpOutSegs"), counter("TcpRetransSegs"));
+    if segments > 0.0 && retransmits > LOOPBACK_LOSS_SHARE * segments {
         let share = 100.0 * retransmits / segments;
         warnings.push(format!("{retransmits} segments ({share:.2} %) were sent again: tails may show that"));
     }
@@ -232,6 +254,7 @@ fn warnings(summary: &Summary) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::schema::{Connections, MessageWindow};
 
     fn passing() -> Summary {
         let mut summary = Summary::default();
@@ -240,6 +263,7 @@ mod tests {
         summary.connections.target = 10;
         summary.connections.established = 10;
         summary.messages.delivered = 1000;
+        summary.messages.window.delivered = 1000;
         summary.messages.window.planned = 1000;
         summary.messages.window.attempted = 1000;
         summary.latency_us.planned_to_delivered.p99 = Some(500.0);
@@ -263,7 +287,7 @@ mod tests {
 
     #[test]
     fn every_flaw_has_its_verdict_and_its_reason() {
-        let cases: [(Change, Verdict, &str); 20] = [
+        let cases: [(Change, Verdict, &str); 22] = [
             (|s| s.messages.lost = 1, Verdict::Fail, "messages_lost"),
             (|s| s.messages.duplicated = 1, Verdict::Fail, "messages_duplicated"),
             (|s| s.messages.reordered = 1, Verdict::Fail, "messages_reordered"),
@@ -281,7 +305,9 @@ mod tests {
             (|s| s.connections.lost = 1, Verdict::Fail, "connections_lost"),
             (|s| s.messages.unknown = 1, Verdict::Fail, "messages_unanswered"),
             (|s| s.messages.refused = 1, Verdict::Fail, "messages_refused"),
-            (|s| s.messages.delivered = 0, Verdict::Fail, "nothing_delivered"),
+            (|s| s.messages.window.delivered = 0, Verdict::Fail, "nothing_delivered"),
+            (|s| s.messages.window = MessageWindow::default(), Verdict::Invalid, "nothing_planned"),
+            (|s| s.connections = Connections::default(), Verdict::Invalid, "nothing_established"),
             (|s| s.heartbeats.due = 1, Verdict::Fail, "heartbeats_unanswered"),
             (|s| s.connections.established = 0, Verdict::Fail, "connections_missing"),
         ];
@@ -297,6 +323,52 @@ mod tests {
             s.latency_us.send_lag.p99 = Some(4_900.0);
         };
         assert_eq!(judged(slow), (Verdict::Pass, vec![]));
+    }
+
+    #[test]
+    fn with_few_samples_the_highest_percentile_that_there_is_tells_the_lateness() {
+        let late: Change = |s| {
+            s.latency_us.send_lag.p99 = None;
+            s.latency_us.send_lag.p95 = Some(1001.0);
+            s.latency_us.send_lag.p50 = Some(1.0);
+        };
+        let (verdict, codes) = judged(late);
+        assert_eq!((verdict, codes), (Verdict::Invalid, vec!["send_lag".into()]));
+    }
+
+    #[test]
+    fn what_arrives_after_the_window_was_measured_too() {
+        let late: Change = |s| {
+            s.messages.window.delivered = 0;
+            s.latency_us.planned_to_delivered.count = 1;
+        };
+        assert_eq!(judged(late), (Verdict::Pass, vec![]));
+    }
+
+    #[test]
+    fn a_run_of_which_nothing_is_known_is_no_pass() {
+        let mut summary = Summary::default();
+        judge(&mut summary, &[]);
+        assert_eq!(summary.verdict, Verdict::Invalid);
+    }
+
+    #[test]
+    fn every_warning_is_told_once_however_often_a_run_is_judged() {
+        let mut summary = passing();
+        summary.generator.busiest_core = Some(0.86);
+        summary.machine.steal_share = Some(0.02);
+        summary.machine.cores_shared = Some(true);
+        summary.host.build.profile = "debug".into();
+        for (name, by) in
+            [("TcpOutSegs", 1000), ("TcpRetransSegs", 2), ("softnet_processed", 1000), ("softnet_dropped", 2)]
+        {
+            summary.kernel.counters.insert(name.into(), by);
+        }
+        judge(&mut summary, &[]);
+        assert_eq!((summary.verdict, summary.warnings.len()), (Verdict::Pass, 6), "{:?}", summary.warnings);
+        let once = summary.clone();
+        judge(&mut summary, &[]);
+        assert_eq!(summary, once);
     }
 
     #[test]
