@@ -1,1 +1,19 @@
-//! Under construction.
+//! What a run needs from the machine, and what stands in its way.
+//!
+//! [`check`] compares a [`Target`] with a [`Machine`] and touches neither: the same two values give the same findings
+//! everywhere, so a refusal can be tested without the machine that would refuse. [`Machine::read`] is the only
+//! function here that reads /proc. Nothing is changed by this crate.
+//!
+//! A run that is too big for its machine must end before it starts, by the name of the setting that forbids it, with
+//! the value that is needed. Found in the middle, the same fact looks like a slow server.
+
+mod check;
+pub mod limits;
+mod machine;
+mod sizing;
+mod target;
+
+pub use check::{Finding, Severity, check};
+pub use machine::{Conntrack, Machine};
+pub use sizing::{fullest_table, memory_bytes, tables_needed};
+pub use target::{Side, Sources, Target};

@@ -1,0 +1,99 @@
+//! The admin socket: a server's figures as JSON over HTTP, and the client that reads them.
+//!
+//! One path, `GET /figures`; enough HTTP for curl and for [`fetch`]. It has no authentication: whoever reaches the
+//! address may read, and nobody can change anything.
+
+mod client;
+mod server;
+
+use serde::{Deserialize, Serialize};
+use throng_server::Figures;
+
+pub(crate) use client::fetch;
+pub(crate) use server::listen;
+
+use crate::proc::process::Memory;
+
+/// Bytes of a request, or of an answer's head, that are read at most.
+const HEAD_BYTES_MAX: usize = 4096;
+/// Header lines that are read at most.
+const HEADERS_MAX: usize = 32;
+
+/// What a server tells.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct ServerFigures {
+    /// The version of its Throng.
+    pub(crate) throng_version: String,
+    /// Its process.
+    pub(crate) pid: u32,
+    /// Seconds since it listens.
+    pub(crate) uptime_s: f64,
+    /// Its memory.
+    pub(crate) memory: Memory,
+    /// The backend that was asked for.
+    pub(crate) backend_requested: String,
+    /// The backend that runs.
+    pub(crate) backend_active: String,
+    /// Why that one.
+    pub(crate) backend_reason: String,
+    /// Its cores; empty: any.
+    pub(crate) cpus: Vec<u32>,
+    /// Its shards' figures, and the CPU time of the process.
+    pub(crate) server: Figures,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+
+    use super::*;
+
+    fn served() -> SocketAddr {
+        let figures = || ServerFigures { pid: 7, ..Default::default() };
+        listen((Ipv4Addr::LOCALHOST, 0).into(), figures).unwrap()
+    }
+
+    fn answer(address: SocketAddr, request: &[u8]) -> String {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(request).unwrap();
+        let mut text = String::new();
+        // A server that answers before it has read everything may reset; what it said still counts.
+        let _ = stream.read_to_string(&mut text);
+        text
+    }
+
+    #[test]
+    fn figures_arrive_as_they_were_told() {
+        let address = served();
+        assert_eq!(fetch(address).unwrap().pid, 7);
+        assert_eq!(fetch(address).unwrap(), ServerFigures { pid: 7, ..Default::default() }, "and again");
+    }
+
+    #[test]
+    fn anything_else_is_refused_by_its_name() {
+        let address = served();
+        let status = |request: &[u8]| answer(address, request).lines().next().unwrap_or_default().to_owned();
+        assert_eq!(status(b"GET /figures HTTP/1.1\r\n\r\n"), "HTTP/1.1 200 OK");
+        assert_eq!(status(b"GET /figures?pretty HTTP/1.0\r\n\r\n"), "HTTP/1.1 200 OK");
+        assert_eq!(status(b"GET / HTTP/1.1\r\n\r\n"), "HTTP/1.1 404 Not Found");
+        assert_eq!(status(b"POST /figures HTTP/1.1\r\n\r\n"), "HTTP/1.1 405 Method Not Allowed");
+        assert_eq!(status(b"\x16\x03\x01 nonsense\r\n\r\n"), "HTTP/1.1 400 Bad Request");
+        assert_eq!(status(&[b'a'; HEAD_BYTES_MAX + 1]), "HTTP/1.1 400 Bad Request");
+    }
+
+    #[test]
+    fn a_client_that_says_nothing_does_not_keep_others_out() {
+        let address = served();
+        let _silent: Vec<TcpStream> = (0..3).map(|_| TcpStream::connect(address).unwrap()).collect();
+        assert_eq!(fetch(address).unwrap().pid, 7);
+    }
+
+    #[test]
+    fn an_address_without_an_admin_socket_is_named() {
+        let free = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+        let error = fetch(free).unwrap_err();
+        assert!(error.contains(&free.to_string()), "{error}");
+    }
+}

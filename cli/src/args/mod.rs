@@ -1,0 +1,224 @@
+//! The command line: every flag once, with its help, its parser and its default.
+//!
+//! A group of flags is a struct that commands flatten in. What `run` hands to the processes that it starts is found by
+//! name (`forward`), so a new flag of `load` or `serve` reaches them by being flattened into both commands.
+
+mod forward;
+mod plan;
+mod sides;
+pub(crate) mod values;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use throng_loadgen::Network;
+
+pub(crate) use forward::forward;
+pub(crate) use plan::PlanFlags;
+pub(crate) use sides::{BackendFlag, FiguresFlags, GeneratorFlags, ReportFlags, ServerFlags};
+
+/// How many people can one machine keep connected, what does each of them cost, and did a change make that better?
+#[derive(Parser, Debug)]
+#[command(name = "throng", version, max_term_width = 100, propagate_version = true)]
+#[command(after_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0 pass   1 the run broke   2 usage   98 INVALID: something other than the server was measured
+  99 FAIL   130 interrupted
+
+Counts take k and m (1.5k, 2M); times take us, ms, s, m, h. Results go to stdout, everything else to stderr.
+Start with:  throng run";
+
+/// The commands.
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Server, users and report, on this machine
+    Run(RunArgs),
+    /// The server alone
+    Serve(ServeArgs),
+    /// The users alone, against a server that is already there
+    Load(LoadArgs),
+    /// Read what runs left behind
+    #[command(subcommand)]
+    Report(ReportCommand),
+    /// The scenarios that come with Throng
+    #[command(subcommand)]
+    Scenario(ScenarioCommand),
+}
+
+/// `throng run`.
+#[derive(Args, Debug)]
+#[command(after_help = RUN_EXAMPLES)]
+pub(crate) struct RunArgs {
+    /// A scenario's name (see `throng scenario list`) or a TOML file
+    #[arg(value_name = "SCENARIO|FILE", default_value = "pairs")]
+    pub(crate) scenario: String,
+
+    /// What the users do.
+    #[command(flatten)]
+    pub(crate) plan: PlanFlags,
+
+    /// Either side's backend.
+    #[command(flatten)]
+    pub(crate) backend: BackendFlag,
+
+    /// The server's.
+    #[command(flatten)]
+    pub(crate) server: ServerFlags,
+
+    /// The generator's.
+    #[command(flatten)]
+    pub(crate) generator: GeneratorFlags,
+
+    /// Say what the run would take and what stands in its way; start nothing. Exit code 0: it fits; 1: it does not
+    #[arg(long, help_heading = "How it runs")]
+    pub(crate) dry_run: bool,
+
+    /// The figures.
+    #[command(flatten)]
+    pub(crate) report: ReportFlags,
+}
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  throng run                                     1,000 users, 1,000 messages/s, 10 s
+  throng run -c 10k -r 20k -d 30s                more of everything
+  throng run idle -c 100k --connect-rate 20k     how much memory does an idle user cost?
+  throng run --closed-loop 8 -c 400              how much CPU does a message cost?
+  throng run --threshold 'p99<50ms' -q || ...    a gate for CI
+  throng run -c 1m --dry-run                     would that fit here?
+
+Server and users each get half of the cores that this process may use, unless --serve-cpus or --load-cpus say otherwise.
+The last line on stdout is the path of the run folder.";
+
+/// `throng serve`.
+#[derive(Args, Debug)]
+#[command(after_help = SERVE_EXAMPLES)]
+pub(crate) struct ServeArgs {
+    /// Addresses to listen on; repeatable. Port 0 lets the kernel choose
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7400")]
+    pub(crate) listen: Vec<SocketAddr>,
+
+    /// Tell figures on this address, as JSON over HTTP under /figures
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) admin: Option<SocketAddr>,
+
+    /// Connections to be ready for: decides the number of shards where --shards does not
+    #[arg(short = 'c', long, value_name = "N", value_parser = values::positive, default_value = "10k")]
+    pub(crate) connections: u64,
+
+    /// Either side's backend.
+    #[command(flatten)]
+    pub(crate) backend: BackendFlag,
+
+    /// The server's.
+    #[command(flatten)]
+    pub(crate) server: ServerFlags,
+
+    /// How long a client may take to log in [default: 10s]
+    #[arg(long, value_name = "TIME", value_parser = values::time_above_zero, help_heading = "Clients")]
+    pub(crate) login_timeout: Option<Duration>,
+
+    /// Silence after which a client is disconnected [default: 10m]
+    #[arg(long, value_name = "TIME", value_parser = values::time_above_zero, help_heading = "Clients")]
+    pub(crate) idle_timeout: Option<Duration>,
+
+    /// Drain and end when stdin closes: whoever starts a server this way cannot leave it behind, not even by dying.
+    #[arg(long, hide = true)]
+    pub(crate) until_stdin_closes: bool,
+}
+
+const SERVE_EXAMPLES: &str = "\
+Examples:
+  throng serve                                            on loopback, port 7400
+  throng serve --listen 10.0.0.5:7400 --admin 10.0.0.5:7401 -c 500k
+  curl http://127.0.0.1:7401/figures                      what it is doing
+
+When it listens, it prints one line on stdout: `listening ADDR.. admin ADDR|off backend NAME shards
+N (why)`. SIGTERM or SIGINT let what is on its way arrive, say goodbye to everybody, and end; a second one ends at once.
+The admin address answers whoever reaches it: keep it on loopback or a private network.";
+
+/// `throng load`.
+#[derive(Args, Debug)]
+#[command(after_help = LOAD_EXAMPLES)]
+pub(crate) struct LoadArgs {
+    /// The server, as HOST:PORT; several with commas
+    #[arg(value_name = "TARGET")]
+    pub(crate) target: String,
+
+    /// A scenario's name (see `throng scenario list`) or a TOML file
+    #[arg(value_name = "SCENARIO|FILE", default_value = "pairs")]
+    pub(crate) scenario: String,
+
+    /// What the users do.
+    #[command(flatten)]
+    pub(crate) plan: PlanFlags,
+
+    /// Either side's backend.
+    #[command(flatten)]
+    pub(crate) backend: BackendFlag,
+
+    /// The generator's.
+    #[command(flatten)]
+    pub(crate) generator: GeneratorFlags,
+
+    /// Addresses that may be loaded, as 10.0.0.5 or 10.0.0.0/24; repeatable. Loopback always may
+    #[arg(long, value_name = "CIDR", value_parser = values::network, help_heading = "How it runs")]
+    pub(crate) allow_target: Vec<Network>,
+
+    /// The server's figures.
+    #[command(flatten)]
+    pub(crate) figures: FiguresFlags,
+
+    /// The figures.
+    #[command(flatten)]
+    pub(crate) report: ReportFlags,
+
+    /// The child of `run`: stop when stdin closes, as on SIGINT.
+    #[arg(long, hide = true)]
+    pub(crate) until_stdin_closes: bool,
+}
+
+const LOAD_EXAMPLES: &str = "\
+Examples:
+  throng load 127.0.0.1:7400 -c 10k -r 20k --server-admin 127.0.0.1:7401
+  throng load 127.0.0.1:7 --protocol echo -c 100 -r 10k             any echo server
+  throng load 127.0.0.1:6379 --protocol connect -c 5k --server-pid $(pidof redis-server)
+  throng load chat.example.com:7400 --allow-target 10.0.0.0/24 -c 50k
+
+A load generator is a weapon against the wrong address. Loopback is always allowed; any other address must be named by
+--allow-target, or by a line of ~/.config/throng/targets.";
+
+/// `throng report`.
+#[derive(Subcommand, Debug)]
+pub(crate) enum ReportCommand {
+    /// Print a run's summary
+    Show {
+        /// A run folder, or its summary.json
+        #[arg(value_name = "RUN", required = true)]
+        run: Vec<PathBuf>,
+        /// Print summary.json as it is
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// `throng scenario`.
+#[derive(Subcommand, Debug)]
+pub(crate) enum ScenarioCommand {
+    /// The names, each with a line about it
+    List,
+    /// A scenario as the TOML file that it is, to be copied and changed
+    Show {
+        /// The scenario's name
+        name: String,
+    },
+}

@@ -1,0 +1,105 @@
+//! Flags that say how server and generator run, shared by every command that starts one.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use throng_loadgen::Network;
+use throng_reactor::Requested;
+use throng_report::Threshold;
+
+use super::values::{self, Cores};
+
+/// How Throng talks to the kernel, on either side.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "How it runs")]
+pub(crate) struct BackendFlag {
+    /// How to talk to the kernel: io-uring, epoll, or auto (io-uring where the kernel passes a check, else epoll). A
+    /// backend asked for by name never falls back
+    #[arg(long, value_name = "NAME", value_parser = values::backend, default_value = "auto")]
+    pub(crate) backend: Requested,
+}
+
+/// How the server runs.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "How it runs")]
+pub(crate) struct ServerFlags {
+    /// Shards, each a thread with a listener and a table of descriptors of its own [default: one per core, more where the
+    /// limit on open files forces it]
+    #[arg(long, value_name = "N", value_parser = values::positive)]
+    pub(crate) shards: Option<u64>,
+
+    /// Cores for the server, as 0-3,8
+    #[arg(long, value_name = "LIST", value_parser = values::cores)]
+    pub(crate) serve_cpus: Option<Cores>,
+
+    /// Makes every shard sleep this long per turn: a slow server on purpose
+    #[arg(long, value_name = "TIME", value_parser = values::time, hide = true)]
+    pub(crate) delay_per_turn: Option<Duration>,
+}
+
+/// How the generator runs.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "How it runs")]
+pub(crate) struct GeneratorFlags {
+    /// Generator threads [default: one per core of the generator, more where the limit on open files forces it]
+    #[arg(short = 't', long, value_name = "N", value_parser = values::positive)]
+    pub(crate) threads: Option<u64>,
+
+    /// Cores for the generator, as 0-3,8
+    #[arg(long, value_name = "LIST", value_parser = values::cores)]
+    pub(crate) load_cpus: Option<Cores>,
+
+    /// Addresses that connections come from, as 10.0.0.0/24 [default: enough of 127.0.0.0/8 for a target on loopback, else
+    /// the kernel's choice]
+    #[arg(long, value_name = "CIDR", value_parser = values::network)]
+    pub(crate) source_ip: Option<Network>,
+
+    /// Try although the machine does not fit the plan
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+/// What becomes of the figures.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "What becomes of the figures")]
+pub(crate) struct ReportFlags {
+    /// What must hold for a PASS, as 'p99<50ms'; repeatable. A bare pNN is planned-to-delivered latency
+    #[arg(long, value_name = "EXPR", value_parser = values::threshold)]
+    pub(crate) threshold: Vec<Threshold>,
+
+    /// How late the generator may be (p99 of the send lag) before a run is INVALID; a tenth of the p99 measured is always
+    /// allowed [default: 1ms]
+    #[arg(long, value_name = "TIME", value_parser = values::time_above_zero)]
+    pub(crate) send_lag_max: Option<Duration>,
+
+    /// A name for the run, as build=abc123; repeatable
+    #[arg(long, value_name = "KEY=VALUE", value_parser = values::label)]
+    pub(crate) label: Vec<(String, String)>,
+
+    /// The run folder [default: throng-runs/TIME-SCENARIO, TIME in UTC]
+    #[arg(short = 'o', long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+
+    /// Print summary.json on stdout, and nothing else there; the run folder's path then goes to stderr
+    #[arg(long, conflicts_with = "quiet")]
+    pub(crate) json: bool,
+
+    /// No progress and no summary: only the run folder's path
+    #[arg(short = 'q', long)]
+    pub(crate) quiet: bool,
+}
+
+/// Where the server's own figures come from.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Where the server's figures come from")]
+pub(crate) struct FiguresFlags {
+    /// The admin address of a `throng serve`: its CPU time, memory and counters then stand in the report
+    #[arg(long, value_name = "ADDR", conflicts_with = "server_pid")]
+    pub(crate) server_admin: Option<SocketAddr>,
+
+    /// The process of any server on this machine: CPU time and memory from /proc
+    #[arg(long, value_name = "PID")]
+    pub(crate) server_pid: Option<u32>,
+}

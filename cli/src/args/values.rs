@@ -1,0 +1,223 @@
+//! How people write counts, times and pairs on a command line.
+
+use std::time::Duration;
+
+use throng_loadgen::{Network, Protocol};
+use throng_reactor::Requested;
+use throng_report::threshold::{Threshold, ThresholdError};
+
+/// A count: digits, optionally a fraction, optionally one of k, K (thousand), m, M (million).
+pub(crate) fn count(text: &str) -> Result<u64, String> {
+    let number = decimal(text)?;
+    if number.fract() != 0.0 {
+        return Err(format!("`{text}` is not a whole number"));
+    }
+    // 2^53: every whole number below it is exact in an f64.
+    if number > 9_007_199_254_740_992.0 {
+        return Err(format!("`{text}` is more than this can count"));
+    }
+    Ok(number as u64)
+}
+
+/// A count of at least one.
+pub(crate) fn positive(text: &str) -> Result<u64, String> {
+    match count(text)? {
+        0 => Err("0 is too few: at least 1".to_owned()),
+        count => Ok(count),
+    }
+}
+
+/// A rate per second: as a count, but any fraction may remain; 0 is none.
+pub(crate) fn rate(text: &str) -> Result<f64, String> {
+    decimal(text)
+}
+
+fn decimal(text: &str) -> Result<f64, String> {
+    let (digits, scale) = match text.char_indices().last() {
+        Some((end, 'k' | 'K')) => (&text[..end], 1e3),
+        Some((end, 'm' | 'M')) => (&text[..end], 1e6),
+        _ => (text, 1.0),
+    };
+    let bad = || format!("`{text}` is not a count: digits, then perhaps k or m, as 1500, 1.5k, 2M");
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
+        return Err(bad());
+    }
+    let number: f64 = digits.parse().map_err(|_| bad())?;
+    // Rounded to a millionth, so that 1.1k is 1100 and not a hair above it.
+    Ok((number * scale * 1e6).round() / 1e6)
+}
+
+/// A time: digits, optionally a fraction, and one of us, ms, s, m, h.
+pub(crate) fn time(text: &str) -> Result<Duration, String> {
+    let bad = || format!("`{text}` is not a time: digits and a unit, as 500us, 20ms, 1.5s, 10m, 1h");
+    let unit_at = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (digits, unit) = text.split_at(unit_at);
+    let seconds = match unit {
+        "us" => 1e-6,
+        "ms" => 1e-3,
+        "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        "" if !digits.is_empty() => {
+            return Err(format!("`{text}` has no unit: us, ms, s, m or h, as {text}s"));
+        }
+        _ => return Err(bad()),
+    };
+    let number: f64 = digits.parse().map_err(|_| bad())?;
+    Duration::try_from_secs_f64(number * seconds).map_err(|_| format!("`{text}` is too long"))
+}
+
+/// A time above zero.
+pub(crate) fn time_above_zero(text: &str) -> Result<Duration, String> {
+    match time(text)? {
+        Duration::ZERO => Err("must be longer than zero".to_owned()),
+        time => Ok(time),
+    }
+}
+
+/// One point of a ramp, `TIME:CONNECTIONS`.
+pub(crate) fn stage(text: &str) -> Result<(Duration, u64), String> {
+    let (after, connections) = text
+        .split_once(':')
+        .ok_or_else(|| format!("`{text}` is not a stage: TIME:CONNECTIONS, as 30s:100k"))?;
+    Ok((time_above_zero(after)?, count(connections)?))
+}
+
+/// A label, `KEY=VALUE`.
+pub(crate) fn label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err(format!("`{text}` is not a label: KEY=VALUE, as build=abc123")),
+    }
+}
+
+/// Messages in flight: a count of at least one.
+pub(crate) fn window(text: &str) -> Result<u32, String> {
+    u32::try_from(positive(text)?).map_err(|_| format!("`{text}` is more than this can count"))
+}
+
+/// A protocol's name.
+pub(crate) fn protocol(text: &str) -> Result<Protocol, String> {
+    text.parse()
+}
+
+/// Addresses, as 10.0.0.0/24.
+pub(crate) fn network(text: &str) -> Result<Network, String> {
+    text.parse()
+}
+
+/// A condition on a figure.
+pub(crate) fn threshold(text: &str) -> Result<Threshold, String> {
+    text.parse().map_err(|error: ThresholdError| error.to_string())
+}
+
+/// A backend's name.
+pub(crate) fn backend(text: &str) -> Result<Requested, String> {
+    text.parse()
+}
+
+/// A list of cores as the kernel writes it: `0-3,8`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Cores(pub(crate) Vec<usize>);
+
+impl std::fmt::Display for Cores {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (i, core) in self.0.iter().enumerate() {
+            write!(f, "{}{core}", if i == 0 { "" } else { "," })?;
+        }
+        Ok(())
+    }
+}
+
+/// A list of cores; ascending, each once.
+pub(crate) fn cores(text: &str) -> Result<Cores, String> {
+    // What a cpu_set_t can name; it also bounds what `0-99999999999` may allocate.
+    const CORES_MAX: usize = 1024;
+    let bad = || format!("`{text}` is not a list of cores: numbers below {CORES_MAX} and ranges, as 0-3,8");
+    let mut cores = Vec::new();
+    for part in text.split(',') {
+        let (low, high) = part.split_once('-').unwrap_or((part, part));
+        let (low, high): (usize, usize) = (low.parse().map_err(|_| bad())?, high.parse().map_err(|_| bad())?);
+        if low > high || high >= CORES_MAX {
+            return Err(bad());
+        }
+        cores.extend(low..=high);
+    }
+    cores.sort_unstable();
+    cores.dedup();
+    Ok(Cores(cores))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_take_thousands_and_millions() {
+        let cases =
+            [("0", 0), ("1500", 1500), ("1.5k", 1500), ("2K", 2000), ("1.1k", 1100), ("2m", 2_000_000)];
+        for (text, value) in cases.into_iter().chain([("5M", 5_000_000)]) {
+            assert_eq!(count(text), Ok(value), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_count_is_refused_in_a_sentence() {
+        for text in ["", "k", "-1", "+1", "1e3", "1.2", "1kk", "10 k", "inf", "nan", "1_000", "é", "1é"] {
+            let error = count(text).unwrap_err();
+            assert!(error.contains(text) && error.contains('`'), "{text}: {error}");
+        }
+        assert!(count("99999999999M").unwrap_err().contains("more than"));
+        assert!(positive("0").unwrap_err().contains("at least 1"));
+    }
+
+    #[test]
+    fn rates_keep_their_fractions() {
+        assert_eq!(rate("0.1"), Ok(0.1));
+        assert_eq!(rate("2.5k"), Ok(2500.0));
+        assert!(rate("-1").is_err());
+    }
+
+    #[test]
+    fn times_have_a_unit() {
+        let cases = [
+            ("500us", 500),
+            ("20ms", 20_000),
+            ("1.5s", 1_500_000),
+            ("2m", 120_000_000),
+            ("1h", 3_600_000_000),
+        ];
+        for (text, micros) in cases {
+            assert_eq!(time(text), Ok(Duration::from_micros(micros)), "{text}");
+        }
+        assert!(time("10").unwrap_err().contains("10s"));
+        for text in ["", "s", "-1s", "1.2.3s", "1d", "1 s", "1e3s"] {
+            assert!(time(text).is_err(), "{text}");
+        }
+        assert!(time("99999999999999999999h").unwrap_err().contains("too long"));
+        assert!(time_above_zero("0s").is_err());
+    }
+
+    #[test]
+    fn a_stage_is_a_time_and_a_count() {
+        assert_eq!(stage("30s:100k"), Ok((Duration::from_secs(30), 100_000)));
+        for text in ["30s", "100k:30s", "0s:1k", ":"] {
+            assert!(stage(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn cores_are_numbers_and_ranges() {
+        assert_eq!(cores("8,0-2,2"), Ok(Cores(vec![0, 1, 2, 8])));
+        for text in ["", "a", "3-1", "0-", "5000", "0-99999999999"] {
+            assert!(cores(text).is_err(), "{text}");
+        }
+        assert_eq!(cores("1-3").unwrap().to_string(), "1,2,3");
+    }
+
+    #[test]
+    fn a_label_has_a_key() {
+        assert_eq!(label("a=b=c"), Ok(("a".to_owned(), "b=c".to_owned())));
+        assert!(label("=b").is_err() && label("a").is_err());
+    }
+}

@@ -1,0 +1,173 @@
+//! `throng load`: plays the users, looks at both sides and at the kernel while they play, judges, and leaves a run folder.
+//!
+//! ```text
+//!  before          hold               measure        measured               after
+//!    │  users connect │    warm-up       │   the window   │  roll call, drain   │
+//!    memory, slabs,   memory, slabs      CPU of all sides, steal               counters, sysctls
+//!    counters, sysctls
+//! ```
+//!
+//! `run` adds nothing to this but the server: whatever a report says is put together here, on one machine or on two.
+
+mod progress;
+mod record;
+mod samples;
+mod server;
+mod target;
+mod write;
+
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant, SystemTime};
+
+use throng_loadgen::{Kind, Load, Options, Outcome as LoadOutcome, Phase, Plan};
+use throng_reactor::{Nanos, backend, sys};
+use throng_report::RunFolder;
+
+use crate::args::LoadArgs;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::prepare;
+use crate::signals::{self, Stop};
+use crate::utc;
+
+use progress::Display;
+use record::Record;
+use samples::{Edge, Hold};
+use server::Server;
+
+/// How often the main thread looks while users connect, at most: the memory of idle connections is read as soon as all are
+/// there.
+const LOOK: Duration = Duration::from_millis(20);
+/// One row of the time series.
+const ROW: Duration = Duration::from_secs(1);
+
+/// Runs the command.
+pub(crate) fn load(args: &LoadArgs) -> Outcome {
+    let targets = target::resolve(&args.target, &args.allow_target)?;
+    let plan = prepare::plan(&args.scenario, &args.plan)?;
+    let selected =
+        backend::select(args.backend.backend).map_err(|error| Failure::broke(error.to_string()))?;
+    let cpus = match &args.generator.load_cpus {
+        Some(cores) => {
+            sys::affinity::pin(&cores.0).map_err(|error| Failure::usage(error.to_string()))?;
+            cores.0.clone()
+        }
+        None => prepare::allowed_cores()?,
+    };
+    let files = prepare::files_per_table()?;
+    let threads = prepare::threads(&plan, args.generator.threads, cpus.len(), files)?;
+    let sources = prepare::sources(&targets, &plan, args.generator.source_ip)?;
+    let server = Server::find(&args.figures, &targets)?;
+    let wanted = prepare::target(&plan, selected.active, server.shards_here(), threads, &sources);
+    let advice = prepare::preflight(&wanted, args.generator.force)?;
+    let started = SystemTime::now();
+    let folder = folder(args.report.out.clone(), &plan, started)?;
+    write::plan(&folder, &plan)?;
+
+    let (stops, asked) = channel::<Stop>();
+    signals::watch(&stops, args.until_stdin_closes)
+        .map_err(|error| Failure::broke(format!("cannot watch for signals: {error}")))?;
+    let mut record = Record::begin(server, &targets);
+    record.warnings = advice;
+    let options = Options {
+        backend: args.backend.backend,
+        threads,
+        cpus: cpus.clone(),
+        private_tables: true,
+        trace_ids: args.plan.trace_ids,
+        ..Options::new(sources)
+    };
+    let load = Load::start(plan.clone(), options).map_err(|error| Failure::broke(prepare::chain(&error)))?;
+    let display = Display::new(args.report.quiet, &plan);
+    let outcome = watch(load, &plan, &asked, &mut record, display)?;
+    let measured = Measured { plan: &plan, outcome: &outcome, started, cpus: &cpus };
+    finish(args, &folder, &record, &measured)
+}
+
+/// The run folder: as told, else by time and scenario.
+fn folder(out: Option<PathBuf>, plan: &Plan, started: SystemTime) -> Result<RunFolder, Failure> {
+    let path = out.unwrap_or_else(|| default_folder(plan, started));
+    RunFolder::create(&path).map_err(|error| Failure::usage(error.to_string()))
+}
+
+/// Where a run goes that was not told.
+pub(crate) fn default_folder(plan: &Plan, started: SystemTime) -> PathBuf {
+    PathBuf::from("throng-runs").join(format!("{}-{}", utc::file_name(started), plan.scenario))
+}
+
+/// Looks at everything at the right moments, until the load has ended.
+fn watch(
+    load: Load,
+    plan: &Plan,
+    asked: &Receiver<Stop>,
+    record: &mut Record,
+    mut display: Display,
+) -> Result<LoadOutcome, Failure> {
+    let begun = Instant::now();
+    let mut next_row = begun + ROW;
+    let mut stopping = false;
+    while !load.is_finished() {
+        let progress = load.progress();
+        let now = sys::clock::now();
+        if let Some(times) = progress.times {
+            // Idle users are most themselves at the end of the hold, all others before they write.
+            let hold = if plan.kind == Kind::Idle { times.measured } else { times.begins };
+            if now >= hold {
+                record.hold.get_or_insert_with(|| Hold::sample(&record.server, progress.connected));
+            }
+            if now >= times.measure && progress.phase < Phase::Draining {
+                record.measure.get_or_insert_with(|| Edge::sample(&record.server));
+            }
+            if now >= times.measured && record.measure.is_some() {
+                record.measured.get_or_insert_with(|| Edge::sample(&record.server));
+            }
+        }
+        if Instant::now() >= next_row {
+            next_row += ROW;
+            record.row(begun.elapsed(), &progress, &load.take_interval());
+            record.server.look();
+            display.show(&progress, begun.elapsed(), record.rows.last());
+        }
+        let until = next_row.saturating_duration_since(Instant::now());
+        match asked.recv_timeout(wait(&progress, now, until)) {
+            Ok(_) if stopping => {
+                display.end();
+                eprintln!("throng: ended at once; there is no report");
+                std::process::exit(i32::from(Exit::Interrupted.code()));
+            }
+            Ok(_) => {
+                stopping = true;
+                display.say("interrupted: what is under way is waited for; a second signal ends at once");
+                load.stop();
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => std::thread::sleep(LOOK),
+        }
+    }
+    display.end();
+    let outcome = load.wait().map_err(|error| Failure::broke(prepare::chain(&error)))?;
+    record.server.look_after_the_end(outcome.everybody_lost);
+    Ok(outcome)
+}
+
+/// How long to sleep: until the next instant of the plan or the next row, and never long.
+fn wait(progress: &throng_loadgen::Progress, now: Nanos, row: Duration) -> Duration {
+    let instants = progress.times.map(|times| [times.begins, times.measure, times.measured]);
+    let next = instants.into_iter().flatten().filter(|&at| at > now).map(|at| at.since(now)).min();
+    next.unwrap_or(LOOK).min(LOOK).min(row)
+}
+
+/// What a run found out, and how it was run.
+struct Measured<'a> {
+    plan: &'a Plan,
+    outcome: &'a LoadOutcome,
+    started: SystemTime,
+    cpus: &'a [usize],
+}
+
+fn finish(args: &LoadArgs, folder: &RunFolder, record: &Record, measured: &Measured<'_>) -> Outcome {
+    let summary = record.summary(measured, &args.report);
+    write::everything(folder, &summary, &record.rows, measured)?;
+    write::show(&summary, &args.report, folder.path());
+    Ok(if summary.incidents.interrupted { Exit::Interrupted } else { Exit::from(summary.verdict) })
+}

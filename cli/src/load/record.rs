@@ -1,0 +1,290 @@
+//! Everything that was seen of a run, and the summary that it amounts to.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use throng_loadgen::{Interval, Kind, Phase, Progress};
+use throng_reactor::sys;
+use throng_report::schema::{Backend, Kernel, Machine, Server as ServerPart, Summary};
+use throng_report::timeseries::Row;
+
+use super::Measured;
+use super::samples::{Edge, Hold};
+use super::server::{Look, Server};
+use crate::args::ReportFlags;
+use crate::proc::counters::{self, Counters};
+use crate::proc::{cpu, host};
+use crate::utc;
+
+/// Slab caches that make up a TCP socket itself; what else grows with connections is what the backends add.
+const SOCKET_CACHES: [&str; 7] =
+    ["TCP", "TCPv6", "sock_inode_cache", "filp", "dentry", "lsm_inode_cache", "lsm_file_cache"];
+
+/// Sockets from which the growth of slab caches says something: below, half-used slabs of earlier sockets hide it.
+const SLAB_SOCKETS_MIN: u64 = 4_000;
+
+/// Growth per socket from which a cache counts as belonging to the connections; the smallest object is 8 bytes.
+const SLAB_BYTES_PER_SOCKET_MIN: i64 = 4;
+
+/// A run as it was seen.
+pub(super) struct Record {
+    /// The server's figures.
+    pub(super) server: Server,
+    /// What the reader should know.
+    pub(super) warnings: Vec<String>,
+    /// While all connections were held.
+    pub(super) hold: Option<Hold>,
+    /// At the window's begin.
+    pub(super) measure: Option<Edge>,
+    /// At the window's end.
+    pub(super) measured: Option<Edge>,
+    /// One row per second.
+    pub(super) rows: Vec<Row>,
+    before: Hold,
+    counters: Counters,
+    sysctls: BTreeMap<String, String>,
+    network: String,
+    last: Last,
+}
+
+/// What the last row of the time series ended with.
+#[derive(Default)]
+struct Last {
+    attempted: u64,
+    sent: u64,
+    accepted: u64,
+    delivered: u64,
+    server_cpu: Option<Duration>,
+    generator_cpu: Duration,
+}
+
+impl Record {
+    /// Looks at everything before the first connection.
+    pub(super) fn begin(server: Server, targets: &[SocketAddr]) -> Record {
+        let loopback = targets.iter().all(|target| target.ip().is_loopback());
+        let names: Vec<String> = targets.iter().map(ToString::to_string).collect();
+        Record {
+            before: Hold::sample(&server, 0),
+            counters: counters::read(),
+            sysctls: host::sysctls(),
+            network: if loopback { "host loopback".to_owned() } else { names.join(",") },
+            last: Last {
+                server_cpu: server.cpu_ticks(),
+                generator_cpu: sys::usage::process_cpu(),
+                ..Last::default()
+            },
+            server,
+            warnings: Vec::new(),
+            hold: None,
+            measure: None,
+            measured: None,
+            rows: Vec::new(),
+        }
+    }
+
+    /// Adds the second that just ended.
+    pub(super) fn row(&mut self, since_begin: Duration, progress: &Progress, interval: &Interval) {
+        let (server_cpu, generator_cpu) = (self.server.cpu_ticks(), sys::usage::process_cpu());
+        let times = &interval.planned_to_delivered;
+        self.rows.push(Row {
+            time_s: since_begin.as_secs_f64(),
+            phase: phase_name(progress.phase).to_owned(),
+            connections: progress.connected,
+            planned: progress.attempted - self.last.attempted,
+            sent: progress.sent - self.last.sent,
+            accepted: progress.accepted - self.last.accepted,
+            delivered: progress.delivered - self.last.delivered,
+            p50_us: times.percentile_us(0.5),
+            p99_us: times.percentile_us(0.99),
+            max_us: times.max_us(),
+            send_lag_p99_us: None,
+            server_cpu_s: server_cpu
+                .zip(self.last.server_cpu)
+                .map(|(now, then)| now.saturating_sub(then).as_secs_f64()),
+            generator_cpu_s: Some(generator_cpu.saturating_sub(self.last.generator_cpu).as_secs_f64()),
+        });
+        self.last = Last {
+            attempted: progress.attempted,
+            sent: progress.sent,
+            accepted: progress.accepted,
+            delivered: progress.delivered,
+            server_cpu,
+            generator_cpu,
+        };
+    }
+
+    /// What the run amounts to, judged.
+    pub(super) fn summary(&self, measured: &Measured<'_>, flags: &ReportFlags) -> Summary {
+        let mut summary = Summary {
+            throng_version: env!("CARGO_PKG_VERSION").to_owned(),
+            started_utc: utc::rfc3339(measured.started),
+            label: flags.label.iter().cloned().collect(),
+            warnings: self.warnings.clone(),
+            host: host::read(self.network.clone()),
+            ..Summary::default()
+        };
+        if let Some(lag) = flags.send_lag_max {
+            summary.validity.send_lag_p99_us_floor = lag.as_secs_f64() * 1e6;
+        }
+        measured.outcome.fill(&mut summary);
+        if summary.generator.cpus.is_empty() {
+            summary.generator.cpus = measured.cpus.iter().map(|&core| core as u32).collect();
+        }
+        summary.incidents.server_died = self.server.died();
+        summary.incidents.sysctls_changed = host::changes(&self.sysctls, &summary.host.sysctls);
+        let hold = self.hold.as_ref();
+        summary.generator.user_bytes_per_user = hold.and_then(|hold| {
+            let grown = hold.generator?.anon_bytes.saturating_sub(self.before.generator?.anon_bytes);
+            (hold.connected > 0).then(|| grown as f64 / hold.connected as f64)
+        });
+        summary.kernel = self.kernel();
+        summary.server = self.server_part(measured, &mut summary.warnings);
+        summary.machine = self.machine(measured, &summary);
+        throng_report::judge(&mut summary, &flags.threshold);
+        summary
+    }
+
+    /// Both edges of the window, if the run got that far.
+    fn edges(&self) -> Option<(&Edge, &Edge)> {
+        self.measure.as_ref().zip(self.measured.as_ref())
+    }
+
+    fn server_part(&self, measured: &Measured<'_>, warnings: &mut Vec<String>) -> Option<ServerPart> {
+        if !self.server.is_known() {
+            return None;
+        }
+        let cpu_s = self.edges().and_then(|(begin, end)| {
+            let (begin, end) = (begin.server.as_ref()?, end.server.as_ref()?);
+            Some(end.cpu.saturating_sub(begin.cpu).as_secs_f64())
+        });
+        if cpu_s.is_none() && self.measured.is_some() && self.server.died().is_none() {
+            warnings.push("the server's figures could not be read at the window's edges".to_owned());
+        }
+        // Idle users write after the hold that CPU time is taken of.
+        let delivered = measured.outcome.messages.window.delivered;
+        let per_cpu_s =
+            cpu_s.filter(|&cpu_s| cpu_s > 0.0 && measured.plan.kind != Kind::Idle && delivered > 0);
+        let first = self.server.first();
+        let last = self.server.cpu().and_then(|look| look.figures);
+        Some(ServerPart {
+            cpu_s,
+            messages_per_cpu_s: per_cpu_s.map(|cpu_s| delivered as f64 / cpu_s),
+            shards: first.map(|figures| figures.server.shards.len() as u64),
+            backend: first.map(|figures| Backend {
+                requested: figures.backend_requested.clone(),
+                active: figures.backend_active.clone(),
+                reason: figures.backend_reason.clone(),
+            }),
+            user_bytes_per_connection: self.hold.as_ref().and_then(|hold| {
+                let grown = hold.server?.anon_bytes.saturating_sub(self.before.server?.anon_bytes);
+                (hold.connected > 0).then(|| grown as f64 / hold.connected as f64)
+            }),
+            busiest_core: self.edges().and_then(|(begin, end)| {
+                busiest_core(begin.server.as_ref()?, end.server.as_ref()?, end.at.since(begin.at))
+            }),
+            cpus: first.map(|figures| figures.cpus.clone()).unwrap_or_default(),
+            counters: last.map(|figures| figures.server.counters()).unwrap_or_default(),
+        })
+    }
+
+    fn kernel(&self) -> Kernel {
+        let slabs = self.hold.as_ref().and_then(|hold| {
+            let sockets = hold.connected * if self.server.is_here() { 2 } else { 1 };
+            let (before, held) = (self.before.slabs.as_ref()?, hold.slabs.as_ref()?);
+            (sockets >= SLAB_SOCKETS_MIN).then(|| (sockets, slabs_of_connections(before, held, sockets)))
+        });
+        let per_socket = |wanted: &dyn Fn(&str) -> bool| {
+            let (sockets, slabs) = slabs.as_ref()?;
+            let bytes: i64 = slabs.iter().filter(|(name, _)| wanted(name)).map(|(_, bytes)| bytes).sum();
+            Some(bytes as f64 / *sockets as f64)
+        };
+        Kernel {
+            bytes_per_connection: per_socket(&|_| true),
+            extra_bytes_per_connection: per_socket(&|name| !SOCKET_CACHES.contains(&name)),
+            counters: counters::growth(&self.counters, &counters::read()),
+            slab_bytes: slabs.map(|(_, slabs)| slabs).unwrap_or_default(),
+        }
+    }
+
+    fn machine(&self, measured: &Measured<'_>, summary: &Summary) -> Machine {
+        let server = summary.server.as_ref();
+        let server_cpus = server.filter(|_| self.server.is_here()).map(|server| &server.cpus);
+        let delivered = measured.outcome.messages.window.delivered;
+        let both = server.filter(|_| self.server.is_here()).and_then(|server| server.cpu_s);
+        let both =
+            both.zip(summary.generator.cpu_s).filter(|_| measured.plan.kind != Kind::Idle && delivered > 0);
+        Machine {
+            cpu_us_per_message: both.map(|(server, generator)| (server + generator) * 1e6 / delivered as f64),
+            cores: cpu::cores().len() as u64,
+            steal_share: self.edges().and_then(|(begin, end)| cpu::steal_share(&begin.cores, &end.cores)),
+            cores_shared: server_cpus
+                .filter(|cpus| !cpus.is_empty())
+                .map(|cpus| cpus.iter().any(|core| summary.generator.cpus.contains(core))),
+        }
+    }
+}
+
+/// As the time series calls it.
+fn phase_name(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Connecting => "connect",
+        Phase::Warmup => "warmup",
+        Phase::Measuring | Phase::RollCall => "measure",
+        Phase::Draining | Phase::Leaving | Phase::Done => "drain",
+    }
+}
+
+/// Growth of the caches that grew with the sockets.
+fn slabs_of_connections(before: &Counters, held: &Counters, sockets: u64) -> Counters {
+    let mut grown = counters::growth(before, held);
+    grown.retain(|_, bytes| *bytes >= SLAB_BYTES_PER_SOCKET_MIN * sockets as i64);
+    grown
+}
+
+/// The busiest of the server's cores, 0 to 1, all shards on it together.
+fn busiest_core(begin: &Look, end: &Look, wall: Duration) -> Option<f64> {
+    let (begin, end) = (begin.figures.as_ref()?, end.figures.as_ref()?);
+    if end.cpus.is_empty() || wall.is_zero() {
+        return None;
+    }
+    let mut cores = BTreeMap::<u32, u64>::new();
+    for (shard, (then, now)) in begin.server.shards.iter().zip(&end.server.shards).enumerate() {
+        *cores.entry(end.cpus[shard % end.cpus.len()]).or_default() += now.cpu_ns.saturating_sub(then.cpu_ns);
+    }
+    let busiest = cores.into_values().max()?;
+    Some((busiest as f64 / wall.as_nanos() as f64).min(1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use throng_server::{Figures, ShardFigures};
+
+    use super::*;
+    use crate::admin::ServerFigures;
+
+    #[test]
+    fn shards_on_one_core_count_together() {
+        let look = |cpu_ns: [u64; 3]| Look {
+            cpu: Duration::ZERO,
+            figures: Some(ServerFigures {
+                cpus: vec![4, 5],
+                server: Figures {
+                    cpu_s: 0.0,
+                    shards: cpu_ns.map(|cpu_ns| ShardFigures { cpu_ns, ..ShardFigures::default() }).to_vec(),
+                },
+                ..ServerFigures::default()
+            }),
+        };
+        let busy = busiest_core(&look([0, 0, 0]), &look([300, 500, 300]), Duration::from_nanos(1000));
+        assert_eq!(busy, Some(0.6), "shards 0 and 2 are on core 4");
+    }
+
+    #[test]
+    fn caches_that_have_nothing_to_do_with_sockets_are_left_out() {
+        let of = |list: &[(&str, i64)]| list.iter().map(|(n, v)| ((*n).to_owned(), *v)).collect::<Counters>();
+        let grown =
+            slabs_of_connections(&of(&[("TCP", 0), ("task", 0)]), &of(&[("TCP", 25_000), ("task", 8)]), 10);
+        assert_eq!(grown, of(&[("TCP", 25_000)]));
+    }
+}

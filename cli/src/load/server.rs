@@ -1,0 +1,134 @@
+//! The server as the generator's side sees it: through its admin socket, through /proc, or not at all.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::admin::{self, ServerFigures};
+use crate::args::FiguresFlags;
+use crate::exit::Failure;
+use crate::proc::process::{self, Memory};
+
+/// How often a server that lost everybody is looked at before it counts as alive, and how far apart: a second in all,
+/// since to free the memory of a large process takes time.
+const LAST_LOOKS: u32 = 50;
+const LAST_LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// A server that may or may not tell about itself.
+#[derive(Debug)]
+pub(super) struct Server {
+    source: Source,
+    /// The server's process, when it runs on this machine.
+    pid: Option<u32>,
+    /// Its figures before the run.
+    first: Option<ServerFigures>,
+    died: Option<String>,
+}
+
+#[derive(Debug)]
+enum Source {
+    Admin(SocketAddr),
+    Process(u32),
+    Nothing,
+}
+
+/// The server's CPU time at one moment, and what else its figures say.
+#[derive(Clone, Debug)]
+pub(super) struct Look {
+    /// CPU time of the process.
+    pub(super) cpu: Duration,
+    /// The figures that it came from.
+    pub(super) figures: Option<ServerFigures>,
+}
+
+impl Server {
+    /// Looks for the server's figures; one that was named and does not answer is an error.
+    pub(super) fn find(flags: &FiguresFlags, targets: &[SocketAddr]) -> Result<Server, Failure> {
+        if let Some(address) = flags.server_admin {
+            let figures = admin::fetch(address).map_err(Failure::broke)?;
+            // A process id means something on its own machine alone.
+            let here = address.ip().is_loopback() && targets.iter().all(|target| target.ip().is_loopback());
+            let pid = Some(figures.pid).filter(|&pid| here && process::is_alive(pid));
+            return Ok(Server { source: Source::Admin(address), pid, first: Some(figures), died: None });
+        }
+        if let Some(pid) = flags.server_pid {
+            if !process::is_alive(pid) {
+                return Err(Failure::usage(format!("--server-pid {pid}: there is no such process")));
+            }
+            return Ok(Server { source: Source::Process(pid), pid: Some(pid), first: None, died: None });
+        }
+        Ok(Server { source: Source::Nothing, pid: None, first: None, died: None })
+    }
+
+    /// Its shards, when it is a Throng on this machine.
+    pub(super) fn shards_here(&self) -> Option<usize> {
+        self.pid.and(self.first.as_ref()).map(|figures| figures.server.shards.len())
+    }
+
+    /// Whether it runs on this machine.
+    pub(super) fn is_here(&self) -> bool {
+        self.pid.is_some()
+    }
+
+    /// What it said before the run.
+    pub(super) fn first(&self) -> Option<&ServerFigures> {
+        self.first.as_ref()
+    }
+
+    /// Its memory now.
+    pub(super) fn memory(&self) -> Option<Memory> {
+        match self.source {
+            Source::Admin(address) => admin::fetch(address).ok().map(|figures| figures.memory),
+            Source::Process(pid) => process::memory(&pid.to_string()),
+            Source::Nothing => None,
+        }
+    }
+
+    /// Its CPU time now, and its figures.
+    pub(super) fn cpu(&self) -> Option<Look> {
+        match self.source {
+            Source::Admin(address) => admin::fetch(address).ok().map(|figures| Look {
+                cpu: Duration::try_from_secs_f64(figures.server.cpu_s).unwrap_or_default(),
+                figures: Some(figures),
+            }),
+            Source::Process(pid) => process::cpu(pid).map(|cpu| Look { cpu, figures: None }),
+            Source::Nothing => None,
+        }
+    }
+
+    /// Its CPU time for the time series: in ticks of 10 ms, and without disturbing it.
+    pub(super) fn cpu_ticks(&self) -> Option<Duration> {
+        self.pid.and_then(process::cpu)
+    }
+
+    /// Whether its figures were asked for.
+    pub(super) fn is_known(&self) -> bool {
+        !matches!(self.source, Source::Nothing)
+    }
+
+    /// Notes its death, once.
+    pub(super) fn look(&mut self) {
+        if let Some(pid) = self.pid.filter(|&pid| self.died.is_none() && !process::is_alive(pid)) {
+            self.died = Some(format!("its process {pid} is gone"));
+        }
+    }
+
+    /// Looks a last time. Where all connections ended at once, the server may be dying just now: the kernel closes its
+    /// sockets a moment before its process is gone.
+    pub(super) fn look_after_the_end(&mut self, everybody_lost: bool) {
+        let looks = if everybody_lost { LAST_LOOKS } else { 1 };
+        for look in 0..looks {
+            if look > 0 {
+                std::thread::sleep(LAST_LOOK_EVERY);
+            }
+            self.look();
+            if self.died.is_some() || self.pid.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// How it died.
+    pub(super) fn died(&self) -> Option<String> {
+        self.died.clone()
+    }
+}

@@ -1,0 +1,168 @@
+//! The two processes of a run. Each holds the reading end of a pipe as its stdin and ends when we close the other, or when we
+//! are gone, however we went.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::exit::Exit;
+use crate::signals::Stop;
+
+/// How long a server may take until it listens: hundreds of shards each copy and clear a table of descriptors.
+const START_TIME: Duration = Duration::from_secs(60);
+/// How long a server may take to drain when its users are gone.
+const FINISH_TIME: Duration = Duration::from_secs(15);
+/// How often to look whether a child ended.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// A child that cannot outlive this value: it is killed, and waited for, when dropped.
+struct Held {
+    child: Child,
+    stdin: Option<ChildStdin>,
+}
+
+impl Held {
+    fn start(command: &mut Command) -> Result<Held, String> {
+        // A group of its own: Ctrl-C in a terminal is for us, and we end the children in order.
+        let child = command.stdin(Stdio::piped()).process_group(0).spawn();
+        let mut child =
+            child.map_err(|error| format!("cannot start {}: {error}", command.get_program().display()))?;
+        Ok(Held { stdin: child.stdin.take(), child })
+    }
+
+    fn ended(&mut self) -> Result<Option<ExitStatus>, String> {
+        self.child.try_wait().map_err(|error| format!("cannot look after a child process: {error}"))
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // Both fail for a child that has ended and was waited for, and then there is nothing to do.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn this_program() -> Result<Command, String> {
+    std::env::current_exe()
+        .map(Command::new)
+        .map_err(|error| format!("cannot find this program's own file: {error}"))
+}
+
+/// The server's process.
+pub(super) struct Server {
+    held: Held,
+    address: SocketAddr,
+    admin: SocketAddr,
+}
+
+impl Server {
+    /// Starts `throng serve` on ports that the kernel chooses, and waits until it listens.
+    pub(super) fn start(flags: &[OsString], log: &Path) -> Result<Server, String> {
+        let file = File::create(log).map_err(|error| format!("{}: {error}", log.display()))?;
+        let mut command = this_program()?;
+        command
+            .args(["serve", "--listen=127.0.0.1:0", "--admin=127.0.0.1:0", "--until-stdin-closes"])
+            .args(flags);
+        let mut held = Held::start(command.stdout(Stdio::piped()).stderr(file))?;
+        let stdout = held.child.stdout.take().ok_or("the server has no stdout")?;
+        let (lines, first) = channel();
+        thread::spawn(move || {
+            let mut line = String::new();
+            let read = BufReader::new(stdout).read_line(&mut line);
+            let _ = lines.send(read.map(|_| line));
+        });
+        let line = match first.recv_timeout(START_TIME) {
+            Ok(Ok(line)) if !line.is_empty() => line,
+            Ok(_) => return Err("the server ended before it listened".to_owned()),
+            Err(_) => return Err(format!("the server does not listen after {START_TIME:?}")),
+        };
+        let (address, admin) =
+            addresses(&line).ok_or_else(|| format!("the server says something unexpected: {line}"))?;
+        Ok(Server { held, address, admin })
+    }
+
+    /// Where users connect to.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where it tells its figures.
+    pub(super) fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// How it ended, if it did.
+    pub(super) fn ended(&mut self) -> Result<Option<ExitStatus>, String> {
+        self.held.ended()
+    }
+
+    /// Drains it. Whoever asks for an end meanwhile has it killed.
+    pub(super) fn finish(&mut self, asked: &Receiver<Stop>) -> Result<(), String> {
+        self.held.stdin = None;
+        let until = Instant::now() + FINISH_TIME;
+        while Instant::now() < until {
+            match self.held.ended()? {
+                Some(status) if status.success() => return Ok(()),
+                Some(status) => return Err(format!("the server ended with {status}")),
+                None => {}
+            }
+            if asked.recv_timeout(LOOK).is_ok() {
+                return Err("the server was killed while it drained".to_owned());
+            }
+        }
+        Err(format!("the server did not end within {FINISH_TIME:?} and was killed"))
+    }
+}
+
+/// The addresses in `listening ADDR admin ADDR ..`.
+fn addresses(line: &str) -> Option<(SocketAddr, SocketAddr)> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    match words[..] {
+        ["listening", address, "admin", admin, ..] => Some((address.parse().ok()?, admin.parse().ok()?)),
+        _ => None,
+    }
+}
+
+/// The generator's process. Its stdout and stderr are ours.
+pub(super) struct Load(Held);
+
+impl Load {
+    /// Starts `throng load`.
+    pub(super) fn start(server: SocketAddr, scenario: &str, flags: &[OsString]) -> Result<Load, String> {
+        let mut command = this_program()?;
+        command.args(["load", "--until-stdin-closes"]).args(flags).arg(server.to_string()).arg(scenario);
+        Held::start(&mut command).map(Load)
+    }
+
+    /// Asks for an early end: it drains and writes its report.
+    pub(super) fn stop(&mut self) {
+        self.0.stdin = None;
+    }
+
+    /// How it ended, if it did.
+    pub(super) fn ended(&mut self) -> Result<Option<Exit>, String> {
+        Ok(self.0.ended()?.map(|status| Exit::from_code(status.code())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_servers_line_is_read_by_its_words() {
+        let line = "listening 127.0.0.1:5 admin 127.0.0.1:6 backend epoll shards 2 (asked for by name)\n";
+        let (address, admin) = addresses(line).unwrap();
+        assert_eq!((address.port(), admin.port()), (5, 6));
+        assert!(addresses("listening 127.0.0.1:5 admin off backend epoll").is_none());
+        assert!(addresses("").is_none());
+    }
+}

@@ -1,0 +1,183 @@
+//! `throng run`: a server and its users as two processes, each with its own cores and its own accounts.
+//!
+//! The report is made by `load` alone, which reads the server's figures as it would read those of a server elsewhere. This
+//! command only sizes, starts, watches and ends the two.
+
+mod children;
+mod dry;
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::ExitStatus;
+use std::sync::mpsc::channel;
+use std::time::{Duration, SystemTime};
+
+use clap::{ArgMatches, CommandFactory};
+use throng_loadgen::{Plan, Sources};
+use throng_reactor::{Selected, backend};
+use throng_report::RunFolder;
+use throng_report::schema::{Reason, Summary, Verdict};
+use throng_tune::Target;
+
+use crate::args::{Cli, RunArgs, forward};
+use crate::exit::{Exit, Failure, Outcome};
+use crate::load::default_folder;
+use crate::prepare::{self, Split};
+use crate::signals::{self, Stop};
+use crate::utc;
+
+use children::{Load, Server};
+
+/// How often to look whether a child ended.
+const LOOK: Duration = Duration::from_millis(20);
+/// Lines of the server's log that are shown when it died.
+const LOG_LINES: usize = 10;
+/// Where the server's stderr goes, inside the run folder.
+const SERVER_LOG: &str = "server.log";
+
+/// Everything that is settled before anything starts.
+struct Sized {
+    plan: Plan,
+    backend: Selected,
+    split: Split,
+    shards: usize,
+    threads: usize,
+    files: u64,
+    sources: Sources,
+    target: Target,
+}
+
+/// Runs the command; `matches` are its flags as they were given.
+pub(crate) fn run(args: &RunArgs, matches: &ArgMatches) -> Outcome {
+    let sized = size(args)?;
+    if args.dry_run {
+        return dry::show(&sized);
+    }
+    prepare::preflight(&sized.target, args.generator.force)?;
+    if sized.split.shares() && !args.report.quiet {
+        eprintln!(
+            "throng: server and users share cores {}: their figures disturb each other",
+            sized.split.serve
+        );
+    }
+    let started = SystemTime::now();
+    let path = args.report.out.clone().unwrap_or_else(|| default_folder(&sized.plan, started));
+    let folder = RunFolder::create(&path).map_err(|error| Failure::usage(error.to_string()))?;
+    play(args, matches, &sized, &folder).inspect_err(|failure| {
+        // What broke before `load` could write a report must still leave one.
+        if failure.exit == Exit::Broke {
+            write_broken(&folder, &sized.plan, started, &failure.message);
+        }
+    })
+}
+
+fn size(args: &RunArgs) -> Result<Sized, Failure> {
+    let plan = prepare::plan(&args.scenario, &args.plan)?;
+    let backend = backend::select(args.backend.backend).map_err(|error| Failure::broke(error.to_string()))?;
+    let allowed = prepare::allowed_cores()?;
+    let split = Split::new(&allowed, args.server.serve_cpus.as_ref(), args.generator.load_cpus.as_ref());
+    let files = prepare::files_per_table()?;
+    let shards = prepare::shards(plan.connections, args.server.shards, split.serve.0.len(), files)?;
+    let threads = prepare::threads(&plan, args.generator.threads, split.load.0.len(), files)?;
+    // The port is the kernel's choice; which one does not matter to the addresses.
+    let server: SocketAddr = ([127, 0, 0, 1], 1).into();
+    let sources = prepare::sources(&[server], &plan, args.generator.source_ip)?;
+    let target = prepare::target(&plan, backend.active, Some(shards), threads, &sources);
+    Ok(Sized { plan, backend, split, shards, threads, files, sources, target })
+}
+
+/// Starts both, waits for the users, then ends the server.
+fn play(args: &RunArgs, matches: &ArgMatches, sized: &Sized, folder: &RunFolder) -> Outcome {
+    let (stops, asked) = channel::<Stop>();
+    signals::watch(&stops, false)
+        .map_err(|error| Failure::broke(format!("cannot watch for signals: {error}")))?;
+    let commands = Cli::command();
+    let flags = |name: &str, except: &[&str]| {
+        let command = commands.find_subcommand(name).expect("a command of this program");
+        forward(matches, command, except)
+    };
+    let log = folder.path().join(SERVER_LOG);
+    let mut words = flags("serve", &["connections", "shards", "serve_cpus"]);
+    words.push(format!("--connections={}", sized.plan.connections).into());
+    words.push(format!("--shards={}", sized.shards).into());
+    words.push(format!("--serve-cpus={}", sized.split.serve).into());
+    let mut server =
+        Server::start(&words, &log).map_err(|why| Failure::broke(format!("{why}{}", tail(&log))))?;
+
+    let mut words = flags("load", &["threads", "load_cpus", "out"]);
+    words.push(format!("--threads={}", sized.threads).into());
+    words.push(format!("--load-cpus={}", sized.split.load).into());
+    words.push(format!("--server-admin={}", server.admin()).into());
+    let mut out = std::ffi::OsString::from("--out=");
+    out.push(folder.path());
+    words.push(out);
+    let mut load = Load::start(server.address(), &args.scenario, &words).map_err(Failure::broke)?;
+
+    let mut server_ended = None::<ExitStatus>;
+    let mut stopping = false;
+    let exit = loop {
+        if let Some(exit) = load.ended().map_err(Failure::broke)? {
+            break exit;
+        }
+        if server_ended.is_none() {
+            server_ended = server.ended().map_err(Failure::broke)?;
+        }
+        match asked.recv_timeout(LOOK) {
+            // Dropping the children kills them.
+            Ok(_) if stopping => return Ok(Exit::Interrupted),
+            Ok(_) => {
+                stopping = true;
+                load.stop();
+            }
+            Err(_) => {}
+        }
+    };
+    if server_ended.is_none() {
+        server_ended = server.ended().map_err(Failure::broke)?;
+    }
+    if let Some(status) = server_ended {
+        eprintln!("throng: the server ended by itself ({status}){}", tail(&log));
+    } else if let Err(why) = server.finish(&asked) {
+        eprintln!("throng: {why}{}", tail(&log));
+    }
+    let has_report = folder.path().join(throng_report::folder::SUMMARY).exists();
+    if !has_report && exit != Exit::Interrupted {
+        return Err(Failure {
+            exit,
+            message: "the generator ended without a report; its message stands above".to_owned(),
+        });
+    }
+    Ok(exit)
+}
+
+/// The end of the server's log, to be put behind a message.
+fn tail(log: &Path) -> String {
+    let text = fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    if lines.is_empty() {
+        return format!("; {} is empty", log.display());
+    }
+    let last = &lines[lines.len().saturating_sub(LOG_LINES)..];
+    format!("; the end of {}:\n  {}", log.display(), last.join("\n  "))
+}
+
+/// A report that says that there is none. Whoever collects run folders then finds why.
+fn write_broken(folder: &RunFolder, plan: &Plan, started: SystemTime, why: &str) {
+    let mut summary = Summary {
+        throng_version: env!("CARGO_PKG_VERSION").to_owned(),
+        started_utc: utc::rfc3339(started),
+        plan: plan.facts(),
+        verdict: Verdict::Invalid,
+        ..Summary::default()
+    };
+    summary.reasons.push(Reason {
+        verdict: Verdict::Invalid,
+        code: "broke".to_owned(),
+        text: why.to_owned(),
+    });
+    match folder.write_summary(&summary) {
+        Ok(()) => println!("{}", folder.path().display()),
+        Err(error) => eprintln!("throng: {error}"),
+    }
+}

@@ -1,0 +1,117 @@
+//! `throng serve`: the server until somebody asks for its end.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use throng_reactor::{Selected, backend, sys};
+use throng_server::{Config, Server};
+
+use crate::admin::{self, ServerFigures};
+use crate::args::ServeArgs;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::prepare;
+use crate::proc::process;
+use crate::signals::{self, Stop};
+
+/// How often the main thread looks whether a shard ended by itself.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Runs the command.
+pub(crate) fn serve(args: &ServeArgs) -> Outcome {
+    let (stops, asked) = channel::<Stop>();
+    signals::watch(&stops, args.until_stdin_closes)
+        .map_err(|error| Failure::broke(format!("cannot watch for signals: {error}")))?;
+    let backend = backend::select(args.backend.backend).map_err(|error| Failure::broke(error.to_string()))?;
+    let cpus = match &args.server.serve_cpus {
+        Some(cores) => {
+            // The admin thread, too, stays off the generator's cores.
+            sys::affinity::pin(&cores.0).map_err(|error| Failure::usage(error.to_string()))?;
+            cores.0.clone()
+        }
+        None => prepare::allowed_cores()?,
+    };
+    let files = prepare::files_per_table()?;
+    let shards = prepare::shards(args.connections, args.server.shards, cpus.len(), files)?;
+    let server = Arc::new(
+        Server::start(config(args, &backend, cpus.clone(), shards))
+            .map_err(|error| Failure::broke(format!("the server did not start: {error}")))?,
+    );
+    let admin = match args.admin {
+        Some(address) => {
+            let (server, backend, begun) = (Arc::clone(&server), backend.clone(), Instant::now());
+            let cpus: Vec<u32> = cpus.iter().map(|&core| core as u32).collect();
+            let told = admin::listen(address, move || figures(&server, &backend, &cpus, begun))
+                .map_err(|error| Failure::broke(error.to_string()))?;
+            told.to_string()
+        }
+        None => "off".to_owned(),
+    };
+    let addresses: Vec<String> = server.addresses().iter().map(ToString::to_string).collect();
+    let Selected { active, reason, .. } = &backend;
+    let line = format!(
+        "listening {} admin {admin} backend {active} shards {shards} ({reason})",
+        addresses.join(",")
+    );
+    let mut stdout = std::io::stdout().lock();
+    // Whoever closed our stdout does not want to know; the server is there all the same.
+    let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
+    drop(stdout);
+
+    loop {
+        match asked.recv_timeout(LOOK) {
+            Ok(_) => break,
+            Err(RecvTimeoutError::Timeout) if server.has_ended_shards() => {
+                return Err(Failure::broke("a shard ended by itself; its message stands above"));
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(Failure::broke("nobody watches for signals any more"));
+            }
+        }
+    }
+    eprintln!("draining: what is on its way may arrive; a second signal ends at once");
+    server.drain();
+    while !server.is_finished() {
+        // Our stdin closing after a signal is the parent's end, not more hurry.
+        if asked.recv_timeout(LOOK) == Ok(Stop::Signal) {
+            eprintln!("ended at once");
+            return Ok(Exit::Interrupted);
+        }
+    }
+    Ok(Exit::Pass)
+}
+
+fn config(args: &ServeArgs, backend: &Selected, cpus: Vec<usize>, shards: usize) -> Config {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let default = Config::default();
+    Config {
+        listen: args.listen.clone(),
+        backend: backend.active,
+        shards,
+        cpus,
+        login_timeout: args.login_timeout.unwrap_or(default.login_timeout),
+        idle_timeout: args.idle_timeout.unwrap_or(default.idle_timeout),
+        delay_per_turn: args.server.delay_per_turn.unwrap_or_default(),
+        // Unknown to clients, and different at every start.
+        seed: (now.as_nanos() as u64) ^ u64::from(std::process::id()).rotate_left(48),
+        // Seconds since 1970 grow from one start to the next, until 2106, unless two starts fall into one second.
+        epoch: now.as_secs() as u32,
+        ..default
+    }
+}
+
+fn figures(server: &Server, backend: &Selected, cpus: &[u32], begun: Instant) -> ServerFigures {
+    ServerFigures {
+        throng_version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        uptime_s: begun.elapsed().as_secs_f64(),
+        memory: process::memory("self").unwrap_or_default(),
+        backend_requested: backend.requested.to_string(),
+        backend_active: backend.active.to_string(),
+        backend_reason: backend.reason.clone(),
+        cpus: cpus.to_vec(),
+        server: server.figures(),
+    }
+}

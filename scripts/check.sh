@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# The one gate: what must hold before anything is committed. CI runs exactly this.
+#
+#   scripts/check.sh          everything
+#   scripts/check.sh quick    formatting, lints and house rules: under a minute once things are built
+#
+# CI=true makes a test fail that would else be skipped for want of a tool or of root.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+step() { printf '\n== %s\n' "$*" >&2; "$@"; }
+
+step cargo fmt --all -- --check
+step cargo clippy --workspace --all-targets --locked -- -D warnings
+step cargo test --locked -p throng-cli --test tidy
+[ "${1:-}" = quick ] && exit 0
+
+if cargo nextest --version >/dev/null 2>&1; then
+    step cargo nextest run --workspace --locked --no-fail-fast
+else
+    step cargo test --workspace --locked --no-fail-fast --lib --bins --tests
+fi
+step cargo test --workspace --locked --doc
+step env RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps --locked
+if cargo deny --version >/dev/null 2>&1; then
+    step cargo deny --locked check bans licenses sources
+fi

@@ -1,0 +1,135 @@
+//! Each limit that forbids a run is named, with the value that the run needs; what fits is left in peace.
+
+use throng_tune::{Conntrack, Finding, Machine, Severity, Side, Sources, Target, check, fullest_table};
+
+const MIB: u64 = 1 << 20;
+
+/// A machine with room for a million connections.
+fn machine() -> Machine {
+    Machine {
+        files_per_table: 20_000,
+        nr_open: 1_048_576,
+        file_max: 4_000_000,
+        files_used: 1_000,
+        epoll_max_user_watches: Some(5_000_000),
+        somaxconn: 4_096,
+        netdev_max_backlog: Some(16_384),
+        port_range: (10_000, 65_535),
+        ports_reserved: 0,
+        tcp_max_tw_buckets: 1_048_576,
+        tcp_ehash_entries: Some(1 << 20),
+        conntrack: None,
+        memory_total_bytes: 24_576 * MIB,
+        memory_available_bytes: 22_000 * MIB,
+    }
+}
+
+/// `connections` with both ends here, over `tables` tables a side.
+fn target(connections: u64, tables: u64) -> Target {
+    let side = Side { tables, fullest: fullest_table(connections, tables), epoll: false };
+    let sources = Sources { addresses: connections.div_ceil(8_000), targets: 1, loopback: true };
+    Target { connections, connect_rate_per_s: 10_000.0, server: Some(side), generator: Some((side, sources)) }
+}
+
+fn only(findings: &[Finding]) -> (&str, &str, Severity) {
+    match findings {
+        [finding] => (finding.name, &finding.needed, finding.severity),
+        other => panic!("expected one finding: {other:#?}"),
+    }
+}
+
+#[test]
+fn what_fits_is_left_in_peace() {
+    assert_eq!(check(&target(1_000, 2), &machine()), []);
+    assert_eq!(check(&target(1_000_000, 56), &machine()), []);
+}
+
+#[test]
+fn each_limit_is_named_with_what_is_needed() {
+    type Change = fn(&mut Target, &mut Machine);
+    let cases: [(&str, &str, Severity, Change); 10] = [
+        ("fs.file-max", "201064", Severity::Blocker, |_, machine| machine.file_max = 150_000),
+        ("fs.epoll.max_user_watches", "100000", Severity::Blocker, |target, machine| {
+            target.server = Some(Side { tables: 10, fullest: 10_500, epoll: true });
+            machine.epoll_max_user_watches = Some(99_999);
+        }),
+        (
+            "net.ipv4.ip_local_port_range",
+            "100000 ports for each pair of source and target address",
+            Severity::Blocker,
+            |target, _| {
+                if let Some((_, sources)) = &mut target.generator {
+                    sources.addresses = 1;
+                }
+            },
+        ),
+        (
+            "net.ipv4.ip_local_port_range",
+            "66668 ports for each pair of source and target address",
+            Severity::Advice,
+            |target, _| {
+                if let Some((_, sources)) = &mut target.generator {
+                    sources.addresses = 3;
+                }
+            },
+        ),
+        ("memory available", "2.1 GiB", Severity::Blocker, |_, machine| {
+            machine.memory_available_bytes = 2_000 * MIB;
+        }),
+        ("net.netfilter.nf_conntrack_max", "120010", Severity::Blocker, |_, machine| {
+            machine.conntrack = Some(Conntrack { count: 10, max: 65_536 });
+        }),
+        ("net.core.somaxconn", "10000", Severity::Advice, |target, _| target.connect_rate_per_s = 1e6),
+        ("net.core.netdev_max_backlog", "16384", Severity::Advice, |_, machine| {
+            machine.netdev_max_backlog = Some(1_000);
+        }),
+        ("net.ipv4.tcp_ehash_entries", "262144", Severity::Advice, |_, machine| {
+            machine.tcp_ehash_entries = Some(65_536);
+        }),
+        ("net.ipv4.tcp_max_tw_buckets", "100000", Severity::Advice, |_, machine| {
+            machine.tcp_max_tw_buckets = 8_192;
+        }),
+    ];
+    for (name, needed, severity, change) in cases {
+        let (mut target, mut machine) = (target(100_000, 10), machine());
+        change(&mut target, &mut machine);
+        let findings = check(&target, &machine);
+        assert_eq!(only(&findings), (name, needed, severity), "{name}");
+        assert!(!findings[0].remedy.is_empty() && !findings[0].now.is_empty(), "{:?}", findings[0]);
+    }
+}
+
+#[test]
+fn too_few_descriptors_are_named_once_for_each_side() {
+    let findings = check(&target(100_000, 2), &machine());
+    let sides: Vec<(&str, &str)> = findings.iter().map(|found| (found.name, found.needed.as_str())).collect();
+    assert_eq!(sides, [("RLIMIT_NOFILE", "52566"); 2]);
+    assert!(findings[0].remedy.contains("server") && findings[1].remedy.contains("generator"));
+}
+
+#[test]
+fn a_connection_tracker_without_a_rule_is_no_matter() {
+    let mut machine = machine();
+    machine.conntrack = Some(Conntrack { count: 0, max: 50_000 });
+    assert_eq!(check(&target(100_000, 10), &machine), []);
+}
+
+#[test]
+fn a_server_elsewhere_costs_nothing_here() {
+    let mut target = target(100_000, 10);
+    target.server = None;
+    let mut machine = machine();
+    machine.file_max = 110_000;
+    machine.netdev_max_backlog = Some(1_000);
+    assert_eq!(check(&target, &machine), []);
+}
+
+#[test]
+fn blockers_come_first() {
+    let mut machine = machine();
+    machine.tcp_max_tw_buckets = 1;
+    machine.memory_available_bytes = 0;
+    let severities: Vec<Severity> =
+        check(&target(100_000, 10), &machine).iter().map(|finding| finding.severity).collect();
+    assert_eq!(severities, [Severity::Blocker, Severity::Advice]);
+}
