@@ -1,4 +1,5 @@
 //! Whole loads in a simulated network: what a server does right and wrong is told, whatever the network does.
+#![allow(clippy::unwrap_used)] // in tests a panic with its line is the message
 
 mod fake;
 

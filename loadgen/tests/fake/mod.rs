@@ -277,9 +277,15 @@ pub(crate) fn play(plan: &Plan, scene: &Scene) -> Outcome {
             shared.interrupt(world.now());
         }
         for seat in &mut workers {
-            if let Some(worker) = seat
-                && worker.turn().unwrap() == Step::Done
-            {
+            let Some(worker) = seat else { continue };
+            // No time passes between two turns of a worker that has something to do.
+            let step = loop {
+                let step = worker.turn().unwrap();
+                if step != Step::Busy {
+                    break step;
+                }
+            };
+            if step == Step::Done {
                 records.push(seat.take().unwrap().finish());
             }
         }

@@ -140,9 +140,9 @@ pub struct Latencies {
     pub written_to_delivered: Latency,
     /// From the planned instant to the attempt: the generator's own lateness.
     pub send_lag: Latency,
-    /// From the planned instant of a connection to its being established.
+    /// From the planned instant of a connection to its being connected.
     pub connect: Latency,
-    /// From the first byte of the login to its answer.
+    /// From the planned instant of a connection to the answer to its login; empty for a protocol without one.
     pub login: Latency,
 }
 

@@ -1,0 +1,265 @@
+//! What the workers of one load have in common: the instants that they must agree on, and the figures that they show.
+//!
+//! ```text
+//!         start gate              traffic gate                                              leave gate
+//!  ready ────┼── connect, log in ──────┼── warm-up ─┬─ measure ──┬─ roll call ─┬─ drain ────────┼── close ── done
+//!            │  every worker is ready  │  every user is in, or failed           planned time    │  all are drained
+//! ```
+//!
+//! A gate opens when the last worker arrives, at one instant for all; nobody blocks on it. The instants between the second and
+//! the third gate follow from the plan. A run that is cut short (interrupted, or nobody is connected any more) has its end moved
+//! to that moment.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, TryLockError};
+use std::time::Duration;
+
+use throng_reactor::{Nanos, Waker};
+use throng_report::IntervalHistogram;
+
+use crate::Plan;
+use crate::scenario::Kind;
+
+/// How far a load has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Phase {
+    /// Users connect and log in.
+    Connecting,
+    /// Traffic that is not measured.
+    Warmup,
+    /// The measured window; with idle users, the hold.
+    Measuring,
+    /// Idle users send their one message each.
+    RollCall,
+    /// What is under way is waited for.
+    Draining,
+    /// Connections are closed.
+    Leaving,
+    /// Everybody is gone.
+    Done,
+}
+
+impl std::fmt::Display for Phase {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Phase::Connecting => "connecting",
+            Phase::Warmup => "warming up",
+            Phase::Measuring => "measuring",
+            Phase::RollCall => "roll call",
+            Phase::Draining => "draining",
+            Phase::Leaving => "leaving",
+            Phase::Done => "done",
+        })
+    }
+}
+
+/// Opens once, when everybody has arrived.
+#[derive(Debug, Default)]
+pub(crate) struct Gate {
+    arrived: AtomicU32,
+    /// The instant of opening plus one; zero while it is closed.
+    opens: AtomicU64,
+}
+
+impl Gate {
+    /// Says that one more of `workers` is here. The last one sets the instant, `lead` after `now`; true for it.
+    fn arrive(&self, workers: u32, now: Nanos, lead: Duration) -> bool {
+        let last = self.arrived.fetch_add(1, Ordering::AcqRel) + 1 == workers;
+        if last {
+            self.opens.store((now + lead).0 + 1, Ordering::Release);
+        }
+        last
+    }
+
+    /// The instant at which it opens; `None` while somebody is missing.
+    pub(crate) fn opens(&self) -> Option<Nanos> {
+        self.opens.load(Ordering::Acquire).checked_sub(1).map(Nanos)
+    }
+}
+
+/// The figures of one worker, for whoever watches. Stored once per turn; each is exact, together they may be a turn
+/// apart.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(crate) struct Board {
+    pub(crate) established: AtomicU64,
+    pub(crate) connected_now: AtomicU64,
+    pub(crate) failed: AtomicU64,
+    pub(crate) lost: AtomicU64,
+    pub(crate) attempted: AtomicU64,
+    pub(crate) sent: AtomicU64,
+    pub(crate) accepted: AtomicU64,
+    pub(crate) delivered: AtomicU64,
+    pub(crate) waiting: AtomicU64,
+    pub(crate) done: AtomicBool,
+    /// What was measured since somebody last took it.
+    pub(crate) interval: Mutex<IntervalHistogram>,
+}
+
+impl Board {
+    /// Hands a second's measurements over; keeps them when somebody is reading, so that a worker never waits.
+    pub(crate) fn hand_over(&self, part: &mut IntervalHistogram) {
+        match self.interval.try_lock() {
+            Ok(mut taken) => taken.merge(part),
+            Err(TryLockError::Poisoned(taken)) => taken.into_inner().merge(part),
+            Err(TryLockError::WouldBlock) => return,
+        }
+        part.reset();
+    }
+}
+
+/// What the workers of one load share.
+#[derive(Debug)]
+pub struct Shared {
+    pub(crate) start: Gate,
+    pub(crate) traffic: Gate,
+    pub(crate) leave: Gate,
+    /// When the run was cut short; `u64::MAX` while it was not.
+    cut: AtomicU64,
+    interrupted: AtomicBool,
+    /// A worker is gone, so that no gate may be waited for.
+    broken: AtomicBool,
+    pub(crate) boards: Box<[Board]>,
+    wakers: Box<[Waker]>,
+}
+
+impl Shared {
+    /// For as many workers as there are wakers, one each.
+    pub fn new(wakers: Vec<Waker>) -> Shared {
+        Shared {
+            start: Gate::default(),
+            traffic: Gate::default(),
+            leave: Gate::default(),
+            cut: AtomicU64::new(u64::MAX),
+            interrupted: AtomicBool::new(false),
+            broken: AtomicBool::new(false),
+            boards: wakers.iter().map(|_| Board::default()).collect(),
+            wakers: wakers.into(),
+        }
+    }
+
+    /// Workers.
+    pub fn workers(&self) -> u32 {
+        self.boards.len() as u32
+    }
+
+    /// Arrives at a gate; whoever comes last wakes the others.
+    pub(crate) fn arrive(&self, gate: &Gate, now: Nanos, lead: Duration) {
+        if gate.arrive(self.workers(), now, lead) {
+            self.wake_all();
+        }
+    }
+
+    fn wake_all(&self) {
+        self.wakers.iter().for_each(Waker::wake);
+    }
+
+    /// Ends the run at `now`, because somebody asked for it: what is under way is waited for, then everybody leaves.
+    pub fn interrupt(&self, now: Nanos) {
+        self.interrupted.store(true, Ordering::Relaxed);
+        self.cut_at(now);
+    }
+
+    /// Ends the run at `now`, because there is nobody left to play.
+    pub(crate) fn cut_at(&self, now: Nanos) {
+        self.cut.fetch_min(now.0, Ordering::AcqRel);
+        self.wake_all();
+    }
+
+    /// Ends all workers at once, without their leaving properly: one of them could not go on, or nobody wants the outcome.
+    pub(crate) fn abandon(&self) {
+        self.broken.store(true, Ordering::Release);
+        self.wake_all();
+    }
+
+    /// Whether to end at once.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.broken.load(Ordering::Acquire)
+    }
+
+    /// When the run was cut short.
+    pub(crate) fn cut(&self) -> Option<Nanos> {
+        Some(self.cut.load(Ordering::Acquire)).filter(|&at| at != u64::MAX).map(Nanos)
+    }
+
+    /// Whether somebody asked for an early end.
+    pub fn is_interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed)
+    }
+
+    /// Sums a figure over all boards.
+    pub(crate) fn sum(&self, figure: impl Fn(&Board) -> &AtomicU64) -> u64 {
+        self.boards.iter().map(|board| figure(board).load(Ordering::Relaxed)).sum()
+    }
+
+    /// The plan's instants; `None` before the traffic gate opens.
+    pub fn times(&self, plan: &Plan) -> Option<Times> {
+        self.traffic.opens().map(|begins| Times::new(plan, begins, self.cut()))
+    }
+
+    /// How far the load has come at `now`.
+    pub fn phase(&self, plan: &Plan, now: Nanos) -> Phase {
+        if self.boards.iter().all(|board| board.done.load(Ordering::Acquire)) {
+            return Phase::Done;
+        }
+        if self.leave.opens().is_some() {
+            return Phase::Leaving;
+        }
+        match self.times(plan) {
+            None if self.cut().is_some() => Phase::Draining,
+            None => Phase::Connecting,
+            Some(times) => times.phase(now),
+        }
+    }
+}
+
+/// The instants of one run, from the beginning of its traffic on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Times {
+    /// The warm-up begins: planned instants count from here.
+    pub begins: Nanos,
+    /// The measured part begins.
+    pub measure: Nanos,
+    /// It ends: with idle users the roll call begins, else draining.
+    pub measured: Nanos,
+    /// No more messages are due from here on.
+    pub ends: Nanos,
+    /// Messages count that are planned from here ...
+    pub window_begins: Nanos,
+    /// ... to here.
+    pub window_ends: Nanos,
+}
+
+impl Times {
+    fn new(plan: &Plan, begins: Nanos, cut: Option<Nanos>) -> Times {
+        let at = |after: Duration| (begins + after).min(cut.unwrap_or(Nanos::MAX));
+        let (window_begins, window_ends) = plan.window();
+        let measured = plan.warmup + plan.duration;
+        Times {
+            begins,
+            measure: at(plan.warmup),
+            measured: at(measured),
+            ends: at(measured + if plan.kind == Kind::Idle { plan.roll_call() } else { Duration::ZERO }),
+            window_begins: at(window_begins),
+            window_ends: at(window_ends),
+        }
+    }
+
+    /// Whether a message planned, or a thing that happened, at this instant counts.
+    #[inline]
+    pub fn in_window(&self, at: Nanos) -> bool {
+        self.window_begins <= at && at < self.window_ends
+    }
+
+    fn phase(&self, now: Nanos) -> Phase {
+        if now >= self.ends {
+            Phase::Draining
+        } else if now >= self.measured {
+            Phase::RollCall
+        } else if now >= self.measure {
+            Phase::Measuring
+        } else {
+            Phase::Warmup
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Every bound of this crate, with its reason.
+
+use std::time::Duration;
+
+/// Lanes of a small plan. Workers share lanes out among themselves, so a plan has at least as many as a machine has cores to
+/// spare, and few enough that merging them costs nothing.
+pub const LANES_MIN: u32 = 64;
+/// Lanes of the largest plans.
+pub const LANES_MAX: u32 = 4096;
+/// Pairs of users per lane, about, between those bounds: with 19,000 connections per thread (a table of 20,000
+/// descriptors) a thread then has nine lanes or more, and the fullest thread at most an eighth more than the average.
+pub const LANE_PAIRS: u64 = 1024;
+
+/// Users of one plan. A worker numbers its users with 32 bits.
+pub const CONNECTIONS_MAX: u64 = 1 << 30;
+
+/// Messages per second of one user. With 64 messages outstanding it leaves each 640 us for its way to the recipient
+/// and the answer.
+pub const USER_RATE_PER_S_MAX: f64 = 100_000.0;
+
+/// Messages of one sender in one run: ids are kept in 32 bits.
+pub const USER_MESSAGES_MAX: f64 = (u32::MAX / 2) as f64;
+
+/// Messages of one user that have no outcome yet: what the protocol allows, and what a 64-bit map can tell apart.
+pub const OUTSTANDING_MAX: u32 = throng_wire::limits::OUTSTANDING_MAX as u32;
+const _: () = assert!(OUTSTANDING_MAX <= u64::BITS);
+
+/// Messages that are due and wait in one worker, all users together: 64 MiB at the most, and none of it is touched
+/// while the server keeps up. What is beyond it is shed: counted, never attempted.
+pub const WAITING_MAX: usize = 1 << 22;
+
+/// Messages picked from the schedule between two looks at the sockets.
+pub const PICKS_PER_TURN: u32 = 256;
+/// Connections begun between two looks at the sockets.
+pub const CONNECTS_PER_TURN: u32 = 64;
+/// Heartbeats sent between two looks at the sockets.
+pub const HEARTBEATS_PER_TURN: u32 = 256;
+/// Connections closed between two looks at the sockets.
+pub const CLOSES_PER_TURN: u32 = 1024;
+
+/// Default of connections that are begun and not yet logged in, all workers together. A server's backlog holds 4,096 where
+/// net.core.somaxconn is the kernel's default.
+pub const CONNECTS_IN_FLIGHT: u32 = 1024;
+
+/// How long a connection may take to be logged in: three repeats of a lost SYN (after 1, 3 and 7 s), and some.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// From the moment at which all workers are ready to the first planned instant, so that all of them have seen it.
+pub const GATE_LEAD: Duration = Duration::from_millis(5);
+
+/// The longest wait of a worker: how soon it sees an interrupt or a gate that opened, even if nobody wakes it.
+pub const WAIT_MAX: Duration = Duration::from_millis(50);
+
+/// How long a run drains by default.
+pub const DRAIN_LIMIT: Duration = Duration::from_secs(10);
+
+/// Empty send buffers that a worker keeps for reuse.
+pub const SPARE_BUFFERS_MAX: usize = 4096;
+/// Bytes of a send buffer that is worth keeping.
+pub const SPARE_BUFFER_BYTES_MAX: usize = 64 * 1024;
+
+/// Ids of missing messages that a worker keeps. Beyond it, losses are counted and not named.
+pub const MISSING_MAX: usize = 1024;
+
+/// Connections per source address and target. Up to here connect() finds a port at once; with 19,000 it took twenty times
+/// as long (it walks one half of the port range first).
+pub const CONNECTIONS_PER_SOURCE: u32 = 8000;
+
+/// Descriptors of a worker that are not connections: wakers, ring, timer, logs.
+pub const RESERVED_FILES: u64 = 64;

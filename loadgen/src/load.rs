@@ -1,0 +1,398 @@
+//! A load on real sockets: one worker per thread, watched and stopped from outside.
+
+use std::fmt;
+use std::io;
+use std::os::fd::RawFd;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use throng_reactor::epoll::Epoll;
+use throng_reactor::sys::{affinity, clock, files, usage};
+use throng_reactor::uring::Uring;
+use throng_reactor::{Backend, Config, Nanos, Reactor, Requested, Selected, Waker};
+use throng_report::IntervalHistogram;
+
+use crate::gate::{Phase, Shared, Times};
+use crate::limits::{CONNECTS_IN_FLIGHT, RESERVED_FILES};
+use crate::outcome::{Outcome, Record, Run, ThreadUse};
+use crate::worker::{Step, Worker};
+use crate::{Plan, Sources};
+
+/// How a plan is played on this machine. None of it changes what is due when.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// From where to where.
+    pub sources: Sources,
+    /// How to talk to the kernel.
+    pub backend: Requested,
+    /// Workers, one thread each; at least 1.
+    pub threads: usize,
+    /// Thread `i` runs on `cpus[i % cpus.len()]`; empty: wherever the kernel puts it.
+    pub cpus: Vec<usize>,
+    /// Every thread gets a table of descriptors of its own, so that the limit on open files holds for each. Needed when
+    /// the connections are more than the limit.
+    pub private_tables: bool,
+    /// Connections that are begun and not yet logged in, all threads together.
+    pub connects_in_flight: u32,
+    /// Keep the ids of accepted messages that did not arrive.
+    pub trace_ids: bool,
+}
+
+impl Options {
+    /// One thread, any backend, anywhere.
+    pub fn new(sources: Sources) -> Options {
+        Options {
+            sources,
+            backend: Requested::Auto,
+            threads: 1,
+            cpus: Vec::new(),
+            private_tables: false,
+            connects_in_flight: CONNECTS_IN_FLIGHT,
+            trace_ids: false,
+        }
+    }
+}
+
+/// How a load is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// How far it has come.
+    pub phase: Phase,
+    /// The plan's instants (CLOCK_MONOTONIC); `None` while users connect.
+    pub times: Option<Times>,
+    /// Users that were connected and logged in so far.
+    pub established: u64,
+    /// Users that are so now.
+    pub connected: u64,
+    /// Attempts to connect that failed.
+    pub failed: u64,
+    /// Established connections that were lost.
+    pub lost: u64,
+    /// Messages attempted.
+    pub attempted: u64,
+    /// Messages written.
+    pub sent: u64,
+    /// Messages that the server answered for.
+    pub accepted: u64,
+    /// Messages that arrived.
+    pub delivered: u64,
+    /// Messages that are due and wait.
+    pub waiting: u64,
+}
+
+/// What was measured since it was last asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Interval {
+    /// Planned to delivered, of messages planned in the window.
+    pub planned_to_delivered: IntervalHistogram,
+}
+
+/// A load that is running. Dropping it ends it on the spot and waits for the threads.
+#[derive(Debug)]
+pub struct Load {
+    plan: Arc<Plan>,
+    shared: Arc<Shared>,
+    selected: Selected,
+    trace_ids: bool,
+    threads: Vec<JoinHandle<io::Result<Record>>>,
+}
+
+impl Load {
+    /// Starts the threads. The ramp begins when all of them are ready.
+    ///
+    /// # Errors
+    /// [`LoadError`]: a plan that cannot be done, a backend that does not run here, too few descriptors, no thread.
+    pub fn start(plan: Plan, options: Options) -> Result<Load, LoadError> {
+        plan.check().map_err(LoadError::Plan)?;
+        let threads = options.threads.clamp(1, plan.lanes() as usize);
+        let limit = files::limit().map_err(LoadError::Files)?.soft;
+        let per_table =
+            if options.private_tables { plan.users_per_thread(threads) } else { plan.connections };
+        let needed = per_table + RESERVED_FILES + threads as u64;
+        if needed > limit {
+            let most = limit.saturating_sub(RESERVED_FILES * 2);
+            return Err(LoadError::TooFewFiles { needed, limit, threads: plan.threads_for(most) });
+        }
+        let selected = throng_reactor::backend::select(options.backend).map_err(LoadError::Backend)?;
+        // All wakers before the first private table: later ones would be unknown in it.
+        let wakers: Vec<Waker> =
+            (0..threads).map(|_| Waker::new()).collect::<Result<_, _>>().map_err(LoadError::Files)?;
+        let shared = Arc::new(Shared::new(wakers.clone()));
+        let mut load = Load {
+            plan: Arc::new(plan),
+            shared,
+            selected,
+            trace_ids: options.trace_ids,
+            threads: Vec::with_capacity(threads),
+        };
+        let options = Arc::new(options);
+        let keep: Arc<[RawFd]> = wakers.iter().filter_map(Waker::descriptor).collect();
+        for (number, waker) in wakers.into_iter().enumerate() {
+            let seat = Seat {
+                number,
+                plan: Arc::clone(&load.plan),
+                shared: Arc::clone(&load.shared),
+                options: Arc::clone(&options),
+                keep: Arc::clone(&keep),
+                backend: load.selected.active,
+            };
+            let thread = std::thread::Builder::new()
+                .name(format!("load-{number}"))
+                .spawn(move || seat.play(waker))
+                .map_err(LoadError::Thread)?;
+            load.threads.push(thread);
+        }
+        Ok(load)
+    }
+
+    /// The plan that is played.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Which backend runs, and why.
+    pub fn backend(&self) -> &Selected {
+        &self.selected
+    }
+
+    /// How it is doing now. Never waits for a worker.
+    pub fn progress(&self) -> Progress {
+        let shared = &self.shared;
+        Progress {
+            phase: shared.phase(&self.plan, clock::now()),
+            times: shared.times(&self.plan),
+            established: shared.sum(|board| &board.established),
+            connected: shared.sum(|board| &board.connected_now),
+            failed: shared.sum(|board| &board.failed),
+            lost: shared.sum(|board| &board.lost),
+            attempted: shared.sum(|board| &board.attempted),
+            sent: shared.sum(|board| &board.sent),
+            accepted: shared.sum(|board| &board.accepted),
+            delivered: shared.sum(|board| &board.delivered),
+            waiting: shared.sum(|board| &board.waiting),
+        }
+    }
+
+    /// Takes what was measured since the last call; workers hand theirs over once per second.
+    pub fn take_interval(&self) -> Interval {
+        let mut interval = Interval::default();
+        for board in &self.shared.boards {
+            let mut part = board.interval.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            interval.planned_to_delivered.merge(&part);
+            part.reset();
+        }
+        interval
+    }
+
+    /// Asks for an early end: what is under way is waited for, then everybody leaves. Returns at once.
+    pub fn stop(&self) {
+        self.shared.interrupt(clock::now());
+    }
+
+    /// Whether every thread has ended; [`Load::wait`] then returns at once.
+    pub fn is_finished(&self) -> bool {
+        self.threads.iter().all(JoinHandle::is_finished)
+    }
+
+    /// Waits for the end.
+    ///
+    /// # Errors
+    /// [`LoadError::Worker`] when a reactor could not go on. The other threads are then stopped first.
+    pub fn wait(mut self) -> Result<Outcome, LoadError> {
+        let mut records = Vec::with_capacity(self.threads.len());
+        let mut failure = None;
+        for thread in self.threads.drain(..) {
+            match thread.join() {
+                Ok(Ok(record)) => records.push(record),
+                Ok(Err(error)) => failure = failure.or(Some(error)),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        if let Some(error) = failure {
+            return Err(LoadError::Worker(error));
+        }
+        let selected = &self.selected;
+        let run = Run {
+            backend: Some(throng_report::schema::Backend {
+                requested: selected.requested.to_string(),
+                active: selected.active.to_string(),
+                reason: selected.reason.clone(),
+            }),
+            times: self.shared.times(&self.plan),
+            interrupted: self.shared.is_interrupted(),
+            trace_ids: self.trace_ids,
+        };
+        Ok(Outcome::new(&self.plan, run, records))
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        if !self.threads.is_empty() {
+            self.shared.abandon();
+        }
+        for thread in self.threads.drain(..) {
+            // Whatever it found out, nobody wants to know.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Everything that one thread needs.
+struct Seat {
+    number: usize,
+    plan: Arc<Plan>,
+    shared: Arc<Shared>,
+    options: Arc<Options>,
+    keep: Arc<[RawFd]>,
+    backend: Backend,
+}
+
+impl Seat {
+    fn play(self, waker: Waker) -> io::Result<Record> {
+        let result = self.prepare().and_then(|config| match self.backend {
+            Backend::IoUring => self.run(Uring::new(&config, waker)?),
+            Backend::Epoll => self.run(Epoll::new(&config, waker)?),
+        });
+        if result.is_err() {
+            // The others must not wait at a gate for a worker that is gone.
+            self.shared.abandon();
+        }
+        result
+    }
+
+    /// The thread's core and table. Returns what its reactor is made with.
+    fn prepare(&self) -> io::Result<Config> {
+        if let Some(cpu) = self.cpu() {
+            affinity::pin(&[cpu])?;
+        }
+        if self.options.private_tables {
+            files::private_table(&self.keep)?;
+        }
+        Ok(Config::default())
+    }
+
+    fn cpu(&self) -> Option<usize> {
+        let cpus = &self.options.cpus;
+        (!cpus.is_empty()).then(|| cpus[self.number % cpus.len()])
+    }
+
+    fn run<R: Reactor>(&self, reactor: R) -> io::Result<Record> {
+        let in_flight = self.options.connects_in_flight.div_ceil(self.shared.workers()).max(1);
+        let mut worker = Worker::new(
+            reactor,
+            self.number,
+            Arc::clone(&self.plan),
+            Arc::clone(&self.shared),
+            self.options.sources.clone(),
+            in_flight,
+        );
+        let mut phase = Phase::Connecting;
+        let (mut began, mut used) = (Reading::now(), Reading::default());
+        loop {
+            let step = worker.turn()?;
+            if worker.phase() != phase {
+                if worker.phase() == Phase::Measuring {
+                    began = Reading::now();
+                } else if phase == Phase::Measuring {
+                    used = Reading::now().less(began);
+                }
+                phase = worker.phase();
+            }
+            if step == Step::Done {
+                break;
+            }
+        }
+        let mut record = worker.finish();
+        record.thread =
+            ThreadUse { cpu: self.cpu(), cpu_ns: used.cpu, run_queue_ns: used.run_queue, wall_ns: used.at };
+        Ok(record)
+    }
+}
+
+/// What the calling thread has used, in nanoseconds.
+#[derive(Clone, Copy, Debug, Default)]
+struct Reading {
+    at: u64,
+    cpu: u64,
+    run_queue: u64,
+}
+
+impl Reading {
+    fn now() -> Reading {
+        // "time on the core, time waited for one, times put on one"; zero on a kernel without CONFIG_SCHED_INFO.
+        let schedstat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+        let run_queue = schedstat.split_whitespace().nth(1).and_then(|word| word.parse().ok()).unwrap_or(0);
+        let Nanos(at) = clock::now();
+        Reading { at, cpu: usage::thread_cpu().as_nanos() as u64, run_queue }
+    }
+
+    fn less(self, before: Reading) -> Reading {
+        Reading {
+            at: self.at.saturating_sub(before.at),
+            cpu: self.cpu.saturating_sub(before.cpu),
+            run_queue: self.run_queue.saturating_sub(before.run_queue),
+        }
+    }
+}
+
+/// Why a load did not start, or did not end well.
+#[derive(Debug)]
+pub enum LoadError {
+    /// The plan's numbers.
+    Plan(crate::PlanError),
+    /// The backend that was asked for.
+    Backend(io::Error),
+    /// The limit on open files is too low for this plan.
+    TooFewFiles {
+        /// Descriptors that one table needs.
+        needed: u64,
+        /// RLIMIT_NOFILE.
+        limit: u64,
+        /// Threads with a private table each that would do; `None` when no number does.
+        threads: Option<usize>,
+    },
+    /// Descriptors for the workers themselves.
+    Files(io::Error),
+    /// A thread could not be started.
+    Thread(io::Error),
+    /// A reactor could not be made, or could not go on.
+    Worker(io::Error),
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LoadError::Plan(_) => f.write_str("the plan cannot be done"),
+            LoadError::Backend(_) => f.write_str("the backend does not run here"),
+            LoadError::TooFewFiles { needed, limit, threads } => {
+                write!(
+                    f,
+                    "{needed} descriptors are needed in one table, and the limit is {limit}: raise `ulimit -n`"
+                )?;
+                match threads {
+                    Some(threads) => write!(f, ", or use {threads} threads with private tables"),
+                    None => Ok(()),
+                }
+            }
+            LoadError::Files(_) => f.write_str("no descriptor for a worker: raise `ulimit -n`"),
+            LoadError::Thread(_) => {
+                f.write_str("cannot start a thread: see `ulimit -u` and the cgroup's pids.max")
+            }
+            LoadError::Worker(_) => f.write_str("a generator thread could not go on"),
+        }
+    }
+}
+
+impl std::error::Error for LoadError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            LoadError::Plan(source) => Some(source),
+            LoadError::TooFewFiles { .. } => None,
+            LoadError::Backend(source)
+            | LoadError::Files(source)
+            | LoadError::Thread(source)
+            | LoadError::Worker(source) => Some(source),
+        }
+    }
+}
