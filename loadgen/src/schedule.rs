@@ -132,7 +132,7 @@ impl Schedule {
             let lane = u64::from(share.worker + number * share.workers);
             let rate_per_s = plan.rate_per_s * f64::from(users) / plan.connections as f64;
             let mut lane = Lane {
-                chance: Xoshiro256PlusPlus::seed_from_u64(mix(plan.seed) ^ mix(!u64::from(number))),
+                chance: Xoshiro256PlusPlus::seed_from_u64(mix(plan.seed) ^ mix(!lane)),
                 users,
                 gap_ns: 1e9 / rate_per_s,
                 ends,

@@ -43,7 +43,9 @@ fn an_open_loop_accounts_for_every_message() {
     assert_clean(&outcome);
     // 1,200 in 600 ms; five standard deviations.
     assert!((1000..1400).contains(&outcome.messages.planned), "{}", outcome.messages.planned);
-    assert_eq!(outcome.messages.window.attempted, outcome.messages.window.planned);
+    let window = &outcome.messages.window;
+    assert!((850..1150).contains(&window.planned), "1,000 of them in the 500 ms that count: {window:?}");
+    assert_eq!(window.attempted, window.planned);
     assert_eq!(outcome.times.send_lag.count(), outcome.messages.window.planned);
     // There and back over links of 50 us: nobody can deliver faster, and an idle network not much slower.
     let p50 = outcome.times.written_to_delivered.percentile(0.5).unwrap();
