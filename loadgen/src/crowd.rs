@@ -14,12 +14,11 @@ mod tests;
 use std::sync::Arc;
 
 use throng_reactor::{Nanos, Slot};
-use throng_report::IntervalHistogram;
 use throng_report::schema::Heartbeats;
 
 use self::partials::Partials;
 use crate::Plan;
-use crate::gate::Times;
+use crate::gate::{Interval, Times};
 use crate::ledger::Ledger;
 use crate::limits::{OUTSTANDING_MAX, SPARE_BUFFER_BYTES_MAX, SPARE_BUFFERS_MAX, WAITING_MAX};
 use crate::outcome::{ConnectionCounts, Distributions};
@@ -58,7 +57,7 @@ pub(crate) struct Crowd {
     pub(crate) times: Option<Times>,
     pub(crate) ledger: Ledger,
     pub(crate) distributions: Distributions,
-    pub(crate) interval: IntervalHistogram,
+    pub(crate) interval: Interval,
     pub(crate) counts: ConnectionCounts,
     pub(crate) heartbeats: Heartbeats,
     /// Users that are connecting or logging in.
@@ -93,7 +92,7 @@ impl Crowd {
             times: None,
             ledger: Ledger::default(),
             distributions: Distributions::default(),
-            interval: IntervalHistogram::new(),
+            interval: Interval::default(),
             counts: ConnectionCounts::default(),
             heartbeats: Heartbeats::default(),
             pending: 0,
@@ -188,26 +187,31 @@ impl Crowd {
         let counts = self.times.is_some_and(|times| times.in_window(planned));
         self.ledger.planned += 1;
         self.ledger.window.planned += u64::from(counts);
-        let record = &mut self.users[user as usize];
-        let is_ready = record.state == State::Ready;
-        if is_ready && !self.queue.push(&mut record.waiting, planned.0) {
-            self.ledger.shed += 1;
-            return;
-        }
         self.ledger.attempted += 1;
         if counts {
             let in_time = self.times.is_some_and(|times| now < times.window_ends);
             self.ledger.window.attempted += u64::from(in_time);
             if self.plan.closed_loop_window.is_none() {
-                self.distributions.send_lag.record(now.since(planned).as_nanos() as u64);
+                let lag = now.since(planned).as_nanos() as u64;
+                self.distributions.send_lag.record(lag);
+                self.interval.send_lag.record(lag);
             }
         }
-        if is_ready {
+        let record = &mut self.users[user as usize];
+        if record.state == State::Ready && self.queue.push(&mut record.waiting, planned.0) {
             self.touch(user);
         } else {
-            // The attempt failed because the server let the user go: that is no lateness of ours.
+            // The server let the user go, or was so slow for so long that there is no room left to wait: that is no
+            // lateness of ours.
             self.ledger.unsent += 1;
         }
+    }
+
+    /// A message was due and will not be attempted any more: the generator is far too late.
+    pub(crate) fn missed(&mut self, planned: Nanos) {
+        self.ledger.planned += 1;
+        self.ledger.missed += 1;
+        self.ledger.window.planned += u64::from(self.times.is_some_and(|times| times.in_window(planned)));
     }
 
     /// The window of a closed loop lets this user send `count` more.
@@ -335,7 +339,7 @@ impl Crowd {
             let whole = now.since(stamp.planned).as_nanos() as u64;
             self.distributions.planned_to_delivered.record(whole);
             self.distributions.written_to_delivered.record(now.since(stamp.written).as_nanos() as u64);
-            self.interval.record(whole);
+            self.interval.planned_to_delivered.record(whole);
         }
     }
 

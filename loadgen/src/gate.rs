@@ -77,6 +77,29 @@ impl Gate {
     }
 }
 
+/// What was measured since it was last asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Interval {
+    /// Planned to delivered, of messages planned in the window.
+    pub planned_to_delivered: IntervalHistogram,
+    /// Planned to attempted, likewise.
+    pub send_lag: IntervalHistogram,
+}
+
+impl Interval {
+    /// Adds what another one holds.
+    pub(crate) fn merge(&mut self, other: &Interval) {
+        self.planned_to_delivered.merge(&other.planned_to_delivered);
+        self.send_lag.merge(&other.send_lag);
+    }
+
+    /// Begins anew.
+    pub(crate) fn reset(&mut self) {
+        self.planned_to_delivered.reset();
+        self.send_lag.reset();
+    }
+}
+
 /// The figures of one worker, for whoever watches. Stored once per turn; each is exact, together they may be a turn
 /// apart.
 #[derive(Debug, Default)]
@@ -86,19 +109,19 @@ pub(crate) struct Board {
     pub(crate) connected_now: AtomicU64,
     pub(crate) failed: AtomicU64,
     pub(crate) lost: AtomicU64,
-    pub(crate) attempted: AtomicU64,
+    pub(crate) planned: AtomicU64,
     pub(crate) sent: AtomicU64,
     pub(crate) accepted: AtomicU64,
     pub(crate) delivered: AtomicU64,
     pub(crate) waiting: AtomicU64,
     pub(crate) done: AtomicBool,
     /// What was measured since somebody last took it.
-    pub(crate) interval: Mutex<IntervalHistogram>,
+    pub(crate) interval: Mutex<Interval>,
 }
 
 impl Board {
     /// Hands a second's measurements over; keeps them when somebody is reading, so that a worker never waits.
-    pub(crate) fn hand_over(&self, part: &mut IntervalHistogram) {
+    pub(crate) fn hand_over(&self, part: &mut Interval) {
         match self.interval.try_lock() {
             Ok(mut taken) => taken.merge(part),
             Err(TryLockError::Poisoned(taken)) => taken.into_inner().merge(part),

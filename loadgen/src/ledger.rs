@@ -173,8 +173,8 @@ pub struct Ledger {
     pub planned: u64,
     /// Of those: the generator set out to send them.
     pub attempted: u64,
-    /// Of the planned: no room to wait was left, so they were not attempted.
-    pub shed: u64,
+    /// Of the planned: the generator was so late that it did not attempt them any more.
+    pub missed: u64,
     /// Of the attempted: not written when the run ended, or when the user's connection did.
     pub unsent: u64,
     /// Written.
@@ -231,7 +231,7 @@ impl Ledger {
     pub fn merge(&mut self, other: Ledger) {
         self.planned += other.planned;
         self.attempted += other.attempted;
-        self.shed += other.shed;
+        self.missed += other.missed;
         self.unsent += other.unsent;
         self.sent.merge(other.sent);
         self.accepted.merge(other.accepted);
@@ -265,10 +265,10 @@ impl Ledger {
         if self.sent != outcomes {
             return Err(format!("sent {:?} is not accepted + refused + unknown {outcomes:?}", self.sent));
         }
-        if self.planned != self.attempted + self.shed {
+        if self.planned != self.attempted + self.missed {
             return Err(format!(
-                "planned {} is not attempted {} + shed {}",
-                self.planned, self.attempted, self.shed
+                "planned {} is not attempted {} + missed {}",
+                self.planned, self.attempted, self.missed
             ));
         }
         if self.attempted != self.sent.count + self.unsent {

@@ -31,8 +31,8 @@ mod user;
 pub mod worker;
 
 pub use address::{Network, PortRange, Sources};
-pub use gate::Phase;
-pub use load::{Interval, Load, Options, Progress};
+pub use gate::{Interval, Phase};
+pub use load::{Load, Options, Progress};
 pub use outcome::Outcome;
 pub use plan::{Overrides, Plan, PlanError};
 pub use ramp::{Ramp, Stage};

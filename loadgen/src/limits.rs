@@ -26,13 +26,19 @@ pub const OUTSTANDING_MAX: u32 = throng_wire::limits::OUTSTANDING_MAX as u32;
 const _: () = assert!(OUTSTANDING_MAX <= u64::BITS);
 
 /// Messages that are due and wait in one worker, all users together: 64 MiB at the most, and none of it is touched
-/// while the server keeps up. What is beyond it is shed: counted, never attempted.
+/// while the server keeps up. What is beyond it was attempted and counts as unsent, which fails the run.
 pub const WAITING_MAX: usize = 1 << 22;
+
+/// How late a message may still be attempted after the plan's end. It covers a machine that stood still for a moment; who
+/// is later than that cannot keep up, and counts the rest as missed.
+pub const LATE_ATTEMPTS: Duration = Duration::from_secs(1);
 
 /// Messages picked from the schedule between two looks at the sockets.
 pub const PICKS_PER_TURN: u32 = 256;
 /// Connections begun between two looks at the sockets.
 pub const CONNECTS_PER_TURN: u32 = 64;
+/// Messages counted as missed between two looks at the sockets.
+pub const MISSES_PER_TURN: u32 = 16 * PICKS_PER_TURN;
 /// Heartbeats sent between two looks at the sockets.
 pub const HEARTBEATS_PER_TURN: u32 = 256;
 /// Connections closed between two looks at the sockets.

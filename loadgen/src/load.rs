@@ -10,9 +10,8 @@ use throng_reactor::epoll::Epoll;
 use throng_reactor::sys::{affinity, clock, files, usage};
 use throng_reactor::uring::Uring;
 use throng_reactor::{Backend, Config, Nanos, Reactor, Requested, Selected, Waker};
-use throng_report::IntervalHistogram;
 
-use crate::gate::{Phase, Shared, Times};
+use crate::gate::{Interval, Phase, Shared, Times};
 use crate::limits::{CONNECTS_IN_FLIGHT, RESERVED_FILES};
 use crate::outcome::{Outcome, Record, Run, ThreadUse};
 use crate::worker::{Step, Worker};
@@ -68,8 +67,8 @@ pub struct Progress {
     pub failed: u64,
     /// Established connections that were lost.
     pub lost: u64,
-    /// Messages attempted.
-    pub attempted: u64,
+    /// Messages of the plan that came due.
+    pub planned: u64,
     /// Messages written.
     pub sent: u64,
     /// Messages that the server answered for.
@@ -78,13 +77,6 @@ pub struct Progress {
     pub delivered: u64,
     /// Messages that are due and wait.
     pub waiting: u64,
-}
-
-/// What was measured since it was last asked for.
-#[derive(Clone, Debug, Default)]
-pub struct Interval {
-    /// Planned to delivered, of messages planned in the window.
-    pub planned_to_delivered: IntervalHistogram,
 }
 
 /// A load that is running. Dropping it ends it on the spot and waits for the threads.
@@ -165,7 +157,7 @@ impl Load {
             connected: shared.sum(|board| &board.connected_now),
             failed: shared.sum(|board| &board.failed),
             lost: shared.sum(|board| &board.lost),
-            attempted: shared.sum(|board| &board.attempted),
+            planned: shared.sum(|board| &board.planned),
             sent: shared.sum(|board| &board.sent),
             accepted: shared.sum(|board| &board.accepted),
             delivered: shared.sum(|board| &board.delivered),
@@ -178,7 +170,7 @@ impl Load {
         let mut interval = Interval::default();
         for board in &self.shared.boards {
             let mut part = board.interval.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            interval.planned_to_delivered.merge(&part);
+            interval.merge(&part);
             part.reset();
         }
         interval

@@ -156,12 +156,6 @@ pub struct Outcome {
     pub heartbeats: Heartbeats,
     /// The generator itself. `user_bytes_per_user` is left to whoever reads /proc.
     pub generator: Generator,
-    /// Messages that were due and found no room to wait; they were never attempted.
-    pub shed: u64,
-    /// Messages that were attempted and still waited (for the window, the socket, or a user who was gone) at the end.
-    pub unsent: u64,
-    /// Outcomes and deliveries that belong to no message: the server made them up, or gave them to the wrong user.
-    pub strays: u64,
     /// The first accepted messages that did not arrive, by name; with `trace_ids` only.
     pub missing: Vec<Missing>,
     /// Somebody asked for an early end.
@@ -214,9 +208,6 @@ impl Outcome {
             messages: messages(&all.ledger, window),
             heartbeats: all.heartbeats,
             generator: generator(&all, threads, run.backend, &uses),
-            shed: all.ledger.shed,
-            unsent: all.ledger.unsent,
-            strays: all.ledger.strays,
             missing: if run.trace_ids { all.ledger.missing } else { Vec::new() },
             interrupted: run.interrupted,
             everybody_lost: all.connections.are_all_gone(),
@@ -247,22 +238,7 @@ impl Outcome {
         summary.heartbeats = self.heartbeats;
         summary.generator = self.generator.clone();
         summary.incidents.interrupted |= self.interrupted;
-        if self.shed > 0 {
-            summary
-                .warnings
-                .push(format!("{} messages found no room to wait and were never attempted", self.shed));
-        }
-        if self.unsent > 0 {
-            summary
-                .warnings
-                .push(format!("{} messages were due and could not be sent before the end", self.unsent));
-        }
-        if let Some(error) = &self.accounting_error {
-            summary.warnings.push(format!("the generator's own account is wrong: {error}"));
-        }
-        if self.strays > 0 {
-            summary.warnings.push(format!("{} answers or deliveries belong to no message", self.strays));
-        }
+        summary.incidents.accounting_error.clone_from(&self.accounting_error);
     }
 }
 
@@ -315,6 +291,8 @@ fn messages(ledger: &Ledger, window_s: f64) -> Messages {
         reordered: ledger.reordered,
         order_checked: "every user".to_owned(),
         corrupted: ledger.corrupted,
+        unsent: ledger.unsent,
+        strays: ledger.strays,
         rate_per_s: per_s(window.delivered),
         accepted_rate_per_s: per_s(window.accepted),
         window: MessageWindow { duration_s: window_s, ..window.clone() },

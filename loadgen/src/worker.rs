@@ -22,7 +22,9 @@ use throng_reactor::{Close, Event, Nanos, Reactor};
 
 use crate::crowd::Crowd;
 use crate::gate::{Phase, Shared, Times};
-use crate::limits::{GATE_LEAD, HEARTBEATS_PER_TURN, PICKS_PER_TURN, WAIT_MAX};
+use crate::limits::{
+    GATE_LEAD, HEARTBEATS_PER_TURN, LATE_ATTEMPTS, MISSES_PER_TURN, PICKS_PER_TURN, WAIT_MAX,
+};
 use crate::outcome::Record;
 use crate::schedule::{Schedule, Share};
 use crate::{Plan, Sources};
@@ -349,6 +351,9 @@ impl<R: Reactor> Worker<R> {
     /// Attempts the messages that are due. True: some of those that are due were left for the next turn.
     fn pick(&mut self, times: Times) -> bool {
         let ends = times.ends.since(times.begins).as_nanos() as u64;
+        if self.reactor.now() >= times.ends + LATE_ATTEMPTS {
+            return self.miss(times, ends);
+        }
         for _ in 0..PICKS_PER_TURN {
             let Some(next) = self.schedule.next_at().filter(|&next| next < ends) else { return false };
             let now = self.reactor.now();
@@ -359,6 +364,18 @@ impl<R: Reactor> Worker<R> {
             let Some(due) = self.schedule.pop(passed) else { return false };
             self.crowd.due(due.user, times.begins + Duration::from_nanos(due.at), now);
             self.flush();
+        }
+        self.hurry = true;
+        true
+    }
+
+    /// Counts messages that are due and come too late to be attempted. True: there are more.
+    fn miss(&mut self, times: Times, ends: u64) -> bool {
+        for _ in 0..MISSES_PER_TURN {
+            let Some(due) = ends.checked_sub(1).and_then(|last| self.schedule.pop(last)) else {
+                return false;
+            };
+            self.crowd.missed(times.begins + Duration::from_nanos(due.at));
         }
         self.hurry = true;
         true
@@ -426,7 +443,7 @@ impl<R: Reactor> Worker<R> {
             (&board.connected_now, u64::from(crowd.ready)),
             (&board.failed, crowd.counts.failed()),
             (&board.lost, crowd.counts.lost()),
-            (&board.attempted, crowd.ledger.attempted),
+            (&board.planned, crowd.ledger.planned),
             (&board.sent, crowd.ledger.sent.count),
             (&board.accepted, crowd.ledger.accepted.count),
             (&board.delivered, crowd.ledger.delivered.count),

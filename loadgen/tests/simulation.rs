@@ -111,7 +111,7 @@ fn keeps_its_promises(seed: u64, played: &Played) {
     let m = &played.outcome.messages;
     assert_eq!(m.sent, m.accepted + m.refused + m.unknown, "seed {seed}: {m:?}");
     assert_eq!((m.lost, m.duplicated, m.reordered, m.corrupted), (0, 0, 0, 0), "seed {seed}: {m:?}");
-    assert_eq!(played.outcome.strays, 0, "seed {seed}: {m:?}");
+    assert_eq!(played.outcome.messages.strays, 0, "seed {seed}: {m:?}");
     let server = &played.server;
     let left = (server.connections, server.logged_in, server.logging_in, server.directory_users);
     assert_eq!(left, (0, 0, 0, 0), "seed {seed}: nobody is left behind: {server:?}");

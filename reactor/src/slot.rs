@@ -21,7 +21,8 @@ pub const INDEX_BITS: u32 = 24;
 pub const TABLE_BITS: u32 = 12;
 /// Bits of the generation. It wraps after a million connections of one table; by then nobody may still hold the name.
 pub const GENERATION_BITS: u32 = 20;
-const _: () = assert!(INDEX_BITS + TABLE_BITS + GENERATION_BITS == 56, "the upper byte belongs to the backends");
+const _: () =
+    assert!(INDEX_BITS + TABLE_BITS + GENERATION_BITS == 56, "the upper byte belongs to the backends");
 
 const GENERATION_MAX: u32 = (1 << GENERATION_BITS) - 1;
 

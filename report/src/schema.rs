@@ -288,6 +288,8 @@ pub struct Incidents {
     pub interrupted: bool,
     /// The server ended by itself during the run, and how, in words.
     pub server_died: Option<String>,
+    /// The generator's own account does not add up, and how: a mistake in Throng.
+    pub accounting_error: Option<String>,
     /// Sysctls that changed during the run: `name: before -> after`.
     pub sysctls_changed: Vec<String>,
 }

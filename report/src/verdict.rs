@@ -1,7 +1,8 @@
 //! What a run amounts to: PASS, FAIL or INVALID, with reasons in words and figures.
 //!
 //! FAIL: the server did not do what was asked. INVALID: something other than the server was measured. Messages lost,
-//! duplicated, reordered or corrupted are FAIL whatever else happened; apart from them INVALID outranks FAIL.
+//! duplicated, reordered, corrupted or made up, and a server that died, are FAIL whatever else happened; apart from them
+//! INVALID outranks FAIL.
 
 use crate::schema::{Latency, Outcome, Reason, Summary, Verdict};
 use crate::threshold::Threshold;
@@ -73,6 +74,13 @@ fn integrity(summary: &Summary, reasons: &mut Reasons) {
     if messages.corrupted > 0 {
         reasons.fail("messages_corrupted", format!("{} messages arrived changed", messages.corrupted));
     }
+    if messages.strays > 0 {
+        let text = format!("{} answers or deliveries belong to no message of their user's", messages.strays);
+        reasons.fail("messages_stray", text);
+    }
+    if let Some(how) = &summary.incidents.server_died {
+        reasons.fail("server_died", format!("the server ended during the run: {how}"));
+    }
 }
 
 /// Whether the server was what was measured.
@@ -97,6 +105,9 @@ fn validity(summary: &Summary, reasons: &mut Reasons) {
     }
     for change in &incidents.sysctls_changed {
         reasons.invalid("sysctl_changed", format!("a sysctl changed during the run: {change}"));
+    }
+    if let Some(error) = &incidents.accounting_error {
+        reasons.invalid("accounting", format!("the generator's own account is wrong: {error}"));
     }
     if generator.clamped > 0 {
         let text = format!("{} latencies were longer than a histogram holds (1 hour)", generator.clamped);
@@ -145,9 +156,6 @@ fn highest_percentile(latency: &Latency) -> Option<(&'static str, f64)> {
 /// Whether the server did what was asked of it.
 fn conduct(summary: &Summary, reasons: &mut Reasons) {
     let (connections, messages) = (&summary.connections, &summary.messages);
-    if let Some(how) = &summary.incidents.server_died {
-        reasons.fail("server_died", format!("the server ended during the run: {how}"));
-    }
     if connections.failed > 0 {
         let causes = causes(&connections.failed_by_cause);
         let text = format!("{} of {} connections failed{causes}", connections.failed, connections.target);
@@ -169,6 +177,13 @@ fn conduct(summary: &Summary, reasons: &mut Reasons) {
         let text =
             format!("{unanswered} messages had no answer when the drain ended, on connections that lived");
         reasons.fail("messages_unanswered", text);
+    }
+    if messages.unsent > 0 && !summary.incidents.interrupted {
+        let text = format!(
+            "{} messages were due and could not be written before the end: the server took the others too slowly",
+            messages.unsent
+        );
+        reasons.fail("messages_unsent", text);
     }
     if messages.refused > 0 {
         reasons.fail("messages_refused", format!("the server refused {} messages", messages.refused));
@@ -287,11 +302,14 @@ mod tests {
 
     #[test]
     fn every_flaw_has_its_verdict_and_its_reason() {
-        let cases: [(Change, Verdict, &str); 22] = [
+        let cases: [(Change, Verdict, &str); 25] = [
             (|s| s.messages.lost = 1, Verdict::Fail, "messages_lost"),
             (|s| s.messages.duplicated = 1, Verdict::Fail, "messages_duplicated"),
             (|s| s.messages.reordered = 1, Verdict::Fail, "messages_reordered"),
             (|s| s.messages.corrupted = 1, Verdict::Fail, "messages_corrupted"),
+            (|s| s.messages.strays = 1, Verdict::Fail, "messages_stray"),
+            (|s| s.messages.unsent = 1, Verdict::Fail, "messages_unsent"),
+            (|s| s.incidents.accounting_error = Some("1 is 2".into()), Verdict::Invalid, "accounting"),
             (|s| s.incidents.interrupted = true, Verdict::Invalid, "interrupted"),
             (|s| s.generator.descriptors_exhausted = 1, Verdict::Invalid, "generator_descriptors"),
             (|s| s.generator.ports_exhausted = 1, Verdict::Invalid, "generator_ports"),

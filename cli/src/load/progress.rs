@@ -99,7 +99,7 @@ mod tests {
             connected: 9,
             failed: 0,
             lost: 1,
-            attempted: 5,
+            planned: 5,
             sent: 5,
             accepted: 5,
             delivered: 4,

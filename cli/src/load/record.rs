@@ -51,7 +51,7 @@ pub(super) struct Record {
 /// What the last row of the time series ended with.
 #[derive(Default)]
 struct Last {
-    attempted: u64,
+    planned: u64,
     sent: u64,
     accepted: u64,
     delivered: u64,
@@ -91,21 +91,21 @@ impl Record {
             time_s: since_begin.as_secs_f64(),
             phase: phase_name(progress.phase).to_owned(),
             connections: progress.connected,
-            planned: progress.attempted - self.last.attempted,
+            planned: progress.planned - self.last.planned,
             sent: progress.sent - self.last.sent,
             accepted: progress.accepted - self.last.accepted,
             delivered: progress.delivered - self.last.delivered,
             p50_us: times.percentile_us(0.5),
             p99_us: times.percentile_us(0.99),
             max_us: times.max_us(),
-            send_lag_p99_us: None,
+            send_lag_p99_us: interval.send_lag.percentile_us(0.99),
             server_cpu_s: server_cpu
                 .zip(self.last.server_cpu)
                 .map(|(now, then)| now.saturating_sub(then).as_secs_f64()),
             generator_cpu_s: Some(generator_cpu.saturating_sub(self.last.generator_cpu).as_secs_f64()),
         });
         self.last = Last {
-            attempted: progress.attempted,
+            planned: progress.planned,
             sent: progress.sent,
             accepted: progress.accepted,
             delivered: progress.delivered,

@@ -206,14 +206,14 @@ fn nothing_is_due_after_the_end() {
 }
 
 #[test]
-fn what_finds_no_room_to_wait_is_shed_and_not_attempted() {
+fn what_finds_no_room_to_wait_was_attempted_and_is_unsent() {
     let mut pair = Pair::logged_in(|_| {});
     pair.crowd.queue = Queue::new(2);
     for after in 0..5 {
         pair.crowd.due(0, micros(after), micros(after));
     }
     let ledger = &pair.crowd.ledger;
-    assert_eq!((ledger.planned, ledger.attempted, ledger.shed), (5, 2, 3));
+    assert_eq!((ledger.planned, ledger.attempted, ledger.unsent), (5, 5, 3));
 }
 
 #[test]

@@ -103,6 +103,11 @@ pub struct Messages {
     pub order_checked: String,
     /// Messages whose body or size was not what was sent.
     pub corrupted: u64,
+    /// Of `attempted`: those that could not be written before the end, because the server took others too slowly or
+    /// let the user go. They have no latency: whoever reads one must look here, too.
+    pub unsent: u64,
+    /// Answers and deliveries that belong to no message: the server made them up, or gave them to the wrong user.
+    pub strays: u64,
     /// Delivered per second of the window.
     pub rate_per_s: Option<f64>,
     /// Accepted per second of the window.
