@@ -80,6 +80,7 @@ pub(crate) fn serve(args: &ServeArgs) -> Outcome {
             return Ok(Exit::Interrupted);
         }
     }
+    server.join().map_err(|error| Failure::broke(format!("the drain broke: {error}")))?;
     Ok(Exit::Pass)
 }
 

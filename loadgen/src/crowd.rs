@@ -135,7 +135,8 @@ impl Crowd {
 
     /// Bytes came.
     pub(crate) fn data(&mut self, user: u32, bytes: &[u8], now: Nanos) {
-        if !matches!(self.users[user as usize].state, State::LoggingIn | State::Ready) {
+        // What was under way when everybody was asked to leave is written off: an answer comes too late to count.
+        if self.leaving || !matches!(self.users[user as usize].state, State::LoggingIn | State::Ready) {
             return;
         }
         let place = self.users[user as usize].partial;

@@ -230,6 +230,15 @@ impl Drop for Load {
     }
 }
 
+/// Ends the other workers when this one ends by an error or a panic: they must not wait at a gate for it.
+struct Alarm(Arc<Shared>);
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
+}
+
 /// Everything that one thread needs.
 struct Seat {
     number: usize,
@@ -242,15 +251,13 @@ struct Seat {
 
 impl Seat {
     fn play(self, waker: Waker) -> io::Result<Record> {
-        let result = self.prepare().and_then(|config| match self.backend {
+        let alarm = Alarm(Arc::clone(&self.shared));
+        let record = self.prepare().and_then(|config| match self.backend {
             Backend::IoUring => self.run(Uring::new(&config, waker)?),
             Backend::Epoll => self.run(Epoll::new(&config, waker)?),
-        });
-        if result.is_err() {
-            // The others must not wait at a gate for a worker that is gone.
-            self.shared.abandon();
-        }
-        result
+        })?;
+        std::mem::forget(alarm);
+        Ok(record)
     }
 
     /// The thread's core and table. Returns what its reactor is made with.

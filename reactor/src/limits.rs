@@ -27,6 +27,3 @@ pub const LISTEN_BACKLOG: i32 = 65_535;
 
 /// Longest pause of accepting before it is tried again, when no connection of our own was closed meanwhile.
 pub const ACCEPT_RETRY: Duration = Duration::from_millis(100);
-
-/// Descriptors kept back from connections, so that a full table can still be reported, logged and shut down.
-pub const RESERVED_FILES: usize = 64;

@@ -32,6 +32,7 @@ const NOTIFIED: u8 = 2;
 pub struct Waker(Arc<Shared>);
 
 #[derive(Debug)]
+#[repr(align(128))] // every turn writes it: no two wakers on one cache line
 struct Shared {
     state: AtomicU8,
     /// `None` in the simulator, which looks at `state` alone.

@@ -60,6 +60,9 @@ pub struct Wheel<K> {
     len: usize,
 }
 
+/// Room for timers that an empty wheel keeps: 24 KiB with keys of 8 bytes.
+const TIMERS_KEPT: usize = 1024;
+
 impl<K: Copy> Wheel<K> {
     /// An empty wheel that begins at `start` and tells instants apart to one `tick`.
     ///
@@ -136,6 +139,10 @@ impl<K: Copy> Wheel<K> {
                 }
                 index = timer.next;
             }
+        }
+        if self.len == 0 && self.timers.capacity() > TIMERS_KEPT {
+            self.timers = Vec::new(); // what one storm needed
+            self.free = NOBODY;
         }
         // Nothing is due up to here, so the digits above every timer's level stay equal to the wheel's.
         self.current = target;

@@ -11,11 +11,13 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::histogram::samples_needed;
 use crate::schema::{Latency, Outcome, Summary, ThresholdResult};
 
 type Scalar = (&'static str, fn(&Summary) -> Option<f64>);
 type LatencyOf = (&'static str, fn(&Summary) -> &Latency);
-type Statistic = (&'static str, fn(&Latency) -> Option<f64>);
+/// Its name, its figure, and the share of the samples that must have arrived for it to be known.
+type Statistic = (&'static str, fn(&Latency) -> Option<f64>, f64);
 
 const LATENCIES: [LatencyOf; 5] = [
     ("planned_to_delivered", |s| &s.latency_us.planned_to_delivered),
@@ -26,15 +28,15 @@ const LATENCIES: [LatencyOf; 5] = [
 ];
 
 const STATISTICS: [Statistic; 9] = [
-    ("min", |l| l.min),
-    ("mean", |l| l.mean),
-    ("p50", |l| l.p50),
-    ("p90", |l| l.p90),
-    ("p95", |l| l.p95),
-    ("p99", |l| l.p99),
-    ("p999", |l| l.p999),
-    ("p9999", |l| l.p9999),
-    ("max", |l| l.max),
+    ("min", |l| l.min, 0.0),
+    ("mean", |l| l.mean, 1.0),
+    ("p50", |l| l.p50, 0.5),
+    ("p90", |l| l.p90, 0.9),
+    ("p95", |l| l.p95, 0.95),
+    ("p99", |l| l.p99, 0.99),
+    ("p999", |l| l.p999, 0.999),
+    ("p9999", |l| l.p9999, 0.9999),
+    ("max", |l| l.max, 1.0),
 ];
 
 const SCALARS: [Scalar; 19] = [
@@ -140,7 +142,7 @@ fn metric(name: &str) -> Result<Metric, ThresholdError> {
         other => other,
     };
     let latency = LATENCIES.iter().position(|(known, _)| *known == latency);
-    let statistic = STATISTICS.iter().position(|(known, _)| *known == statistic);
+    let statistic = STATISTICS.iter().position(|(known, ..)| *known == statistic);
     match (latency, statistic) {
         (Some(latency), Some(statistic)) => Ok(Metric::Latency { latency, statistic }),
         _ => Err(ThresholdError(format!(
@@ -186,11 +188,35 @@ impl Threshold {
             Metric::Scalar(scalar) => SCALARS[scalar].1(summary),
         };
         let outcome = match measured {
+            _ if self.is_hidden(summary) => Outcome::Broken,
             None => Outcome::NoData,
             Some(measured) if self.holds(measured) => Outcome::Holds,
             Some(_) => Outcome::Broken,
         };
         ThresholdResult { text: self.text.clone(), outcome, measured }
+    }
+
+    /// Whether so many of the planned messages (or connections) never arrived that the figure would lie among them:
+    /// what did arrive says nothing then, and it is the server that kept the rest.
+    pub fn is_hidden(&self, summary: &Summary) -> bool {
+        let Metric::Latency { latency, statistic } = self.metric else { return false };
+        let planned = match LATENCIES[latency].0 {
+            "planned_to_delivered" | "written_to_delivered" => summary.messages.window.planned,
+            "connect" | "login" => summary.connections.target,
+            _ => return false, // the generator's own
+        };
+        let share = STATISTICS[statistic].2;
+        let arrived = LATENCIES[latency].1(summary).count;
+        // With too few planned there would be no figure from the best server either.
+        let enough = planned > 0 && (share == 1.0 || planned >= samples_needed(share));
+        enough && (arrived as f64) < share * planned as f64
+    }
+
+    /// The generator's lateness at the statistic of a message's latency, in microseconds; `None` for other figures.
+    pub fn send_lag(&self, summary: &Summary) -> Option<f64> {
+        let Metric::Latency { latency, statistic } = self.metric else { return None };
+        let is_messages = matches!(LATENCIES[latency].0, "planned_to_delivered" | "written_to_delivered");
+        STATISTICS[statistic].1(&summary.latency_us.send_lag).filter(|_| is_messages)
     }
 
     /// Whether the figure is a latency, and so in microseconds.

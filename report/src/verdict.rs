@@ -9,6 +9,8 @@ use crate::threshold::Threshold;
 
 /// Share of a core from which on a generator may be what was measured.
 const BUSY_CORE_SHARE: f64 = 0.85;
+/// Share of a core from which on, in an open loop, what is late may be late in the generator.
+const SATURATED_CORE_SHARE: f64 = 0.97;
 /// Share of time that a hypervisor may take.
 const STEAL_SHARE: f64 = 0.01;
 /// Share of packets that a loopback may drop or repeat.
@@ -23,7 +25,7 @@ pub fn judge(summary: &mut Summary, thresholds: &[Threshold]) {
     validity(summary, &mut reasons);
     conduct(summary, &mut reasons);
     for (threshold, result) in thresholds.iter().zip(&summary.thresholds) {
-        threshold_reason(threshold, result, &mut reasons);
+        threshold_reason(threshold, result, summary, &mut reasons);
     }
     let mut reasons = reasons.0;
     let any_invalid = reasons.iter().any(|reason| reason.verdict == Verdict::Invalid);
@@ -78,7 +80,8 @@ fn integrity(summary: &Summary, reasons: &mut Reasons) {
         let text = format!("{} answers or deliveries belong to no message of their user's", messages.strays);
         reasons.fail("messages_stray", text);
     }
-    if let Some(how) = &summary.incidents.server_died {
+    // Whoever interrupts a run may well end its server, too.
+    if let Some(how) = summary.incidents.server_died.as_ref().filter(|_| !summary.incidents.interrupted) {
         reasons.fail("server_died", format!("the server ended during the run: {how}"));
     }
 }
@@ -128,9 +131,17 @@ fn validity(summary: &Summary, reasons: &mut Reasons) {
         );
         reasons.invalid("attempts_short", text);
     }
-    if window.planned == 0 && !incidents.interrupted {
+    let nobody_left = summary.connections.lost + summary.connections.failed > 0;
+    if window.planned == 0 && !incidents.interrupted && !nobody_left {
         let text = "the plan has no message in the window: raise the rate or the duration".to_owned();
         reasons.invalid("nothing_planned", text);
+    }
+    if let Some(busy) = generator.busiest_core.filter(|busy| *busy >= SATURATED_CORE_SHARE) {
+        let text = format!(
+            "the generator's busiest core had no time left ({:.1} % busy): give it more cores, or lower the rate",
+            busy * 100.0
+        );
+        reasons.invalid("generator_saturated", text);
     }
     let p99 = summary.latency_us.planned_to_delivered.p99.unwrap_or(0.0);
     let allowed = validity.send_lag_p99_us_floor.max(validity.send_lag_p99_share_max * p99);
@@ -202,12 +213,37 @@ fn conduct(summary: &Summary, reasons: &mut Reasons) {
     }
 }
 
-fn threshold_reason(threshold: &Threshold, result: &crate::schema::ThresholdResult, reasons: &mut Reasons) {
+fn threshold_reason(
+    threshold: &Threshold,
+    result: &crate::schema::ThresholdResult,
+    summary: &Summary,
+    reasons: &mut Reasons,
+) {
     let figure = |measured: f64| match threshold.is_latency() {
         true => format!("{:.3} ms", measured / 1e3),
         false => format!("{measured}"),
     };
+    let validity = &summary.validity;
     match (result.outcome, result.measured) {
+        (Outcome::Broken, _) if threshold.is_hidden(summary) => {
+            let text =
+                format!("threshold {} is broken: too many never arrived for it to be known", result.text);
+            reasons.fail("threshold", text);
+        }
+        (Outcome::Broken, Some(measured))
+            if !summary.plan.is_closed_loop()
+                && threshold.send_lag(summary).is_some_and(|lag| {
+                    lag > validity.send_lag_p99_us_floor.max(validity.send_lag_p99_share_max * measured)
+                }) =>
+        {
+            let text = format!(
+                "threshold {} is broken (measured {}), but the generator was late there itself: send lag {}",
+                result.text,
+                figure(measured),
+                figure(threshold.send_lag(summary).unwrap_or_default()),
+            );
+            reasons.invalid("threshold_send_lag", text);
+        }
         (Outcome::Broken, Some(measured)) => {
             let text = format!("threshold {} is broken: measured {}", result.text, figure(measured));
             reasons.fail("threshold", text);
@@ -302,12 +338,13 @@ mod tests {
 
     #[test]
     fn every_flaw_has_its_verdict_and_its_reason() {
-        let cases: [(Change, Verdict, &str); 25] = [
+        let cases: [(Change, Verdict, &str); 26] = [
             (|s| s.messages.lost = 1, Verdict::Fail, "messages_lost"),
             (|s| s.messages.duplicated = 1, Verdict::Fail, "messages_duplicated"),
             (|s| s.messages.reordered = 1, Verdict::Fail, "messages_reordered"),
             (|s| s.messages.corrupted = 1, Verdict::Fail, "messages_corrupted"),
             (|s| s.messages.strays = 1, Verdict::Fail, "messages_stray"),
+            (|s| s.generator.busiest_core = Some(0.98), Verdict::Invalid, "generator_saturated"),
             (|s| s.messages.unsent = 1, Verdict::Fail, "messages_unsent"),
             (|s| s.incidents.accounting_error = Some("1 is 2".into()), Verdict::Invalid, "accounting"),
             (|s| s.incidents.interrupted = true, Verdict::Invalid, "interrupted"),
@@ -422,6 +459,45 @@ mod tests {
             s.connections.lost = 1;
         };
         assert_eq!(judged(died), (Verdict::Fail, vec!["connections_lost".into()]));
+    }
+
+    #[test]
+    fn a_percentile_that_hides_among_what_never_arrived_is_a_broken_threshold() {
+        let mut summary = passing();
+        summary.latency_us.planned_to_delivered =
+            Latency { count: 980, p50: Some(100.0), ..Latency::default() };
+        judge(&mut summary, &["p99<50ms".parse().unwrap()]);
+        assert_eq!(
+            summary.verdict,
+            Verdict::Fail,
+            "20 of 1000 never arrived: the p99 is not known to be small"
+        );
+        let mut summary = passing();
+        summary.latency_us.planned_to_delivered =
+            Latency { count: 980, p50: Some(100.0), ..Latency::default() };
+        judge(&mut summary, &["p50<50ms".parse().unwrap()]);
+        assert_eq!(summary.verdict, Verdict::Pass, "the median is");
+    }
+
+    #[test]
+    fn a_threshold_that_the_generator_broke_is_invalid() {
+        let mut summary = passing();
+        summary.latency_us.planned_to_delivered =
+            Latency { count: 100_000, p99: Some(500.0), p999: Some(9000.0), ..Latency::default() };
+        summary.latency_us.send_lag.p999 = Some(8000.0);
+        judge(&mut summary, &["p999<5ms".parse().unwrap()]);
+        assert_eq!(summary.verdict, Verdict::Invalid);
+        assert_eq!(summary.reasons[0].code, "threshold_send_lag");
+    }
+
+    #[test]
+    fn a_server_that_took_nobody_fails_although_nothing_was_planned_then() {
+        let refused: Change = |s| {
+            s.connections.established = 0;
+            s.connections.failed = 10;
+            s.messages = crate::schema::Messages::default();
+        };
+        assert_eq!(judged(refused).0, Verdict::Fail);
     }
 
     #[test]

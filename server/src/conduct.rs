@@ -16,8 +16,17 @@ impl<R: Reactor> Shard<R> {
         self.turn_away(slot, code, &code.to_string());
     }
 
+    /// Closes everybody who let too much pile up.
+    pub(crate) fn close_overfull(&mut self) {
+        while let Some(slot) = self.overfull.pop() {
+            if self.sessions.get(slot).is_some_and(|session| session.state != State::Leaving) {
+                self.slow_reader(slot);
+            }
+        }
+    }
+
     /// The client leaves what it is sent unread. What waits for it is dropped, so that the reason fits.
-    pub(crate) fn slow_reader(&mut self, slot: Slot) {
+    fn slow_reader(&mut self, slot: Slot) {
         self.figures.closed_slow_reader += 1;
         if let Some(session) = self.sessions.get(slot) {
             self.outboxes.discard_waiting(session.outbox);
@@ -58,6 +67,7 @@ impl<R: Reactor> Shard<R> {
 
     /// From here on the session only finishes what it has to say.
     fn part_with(&mut self, slot: Slot) {
+        let heard = self.heard_now();
         let Some(session) = self.sessions.get_mut(slot) else { return };
         match session.state {
             State::Active => self.figures.logged_in -= 1,
@@ -65,6 +75,7 @@ impl<R: Reactor> Shard<R> {
             State::Leaving => return,
         }
         session.state = State::Leaving;
+        session.heard = heard;
         self.partials.remove(&mut session.partial);
         let silent = session.outbox.index().is_none();
         self.timers.insert(self.now + self.shared.config.linger, slot);

@@ -18,9 +18,11 @@ impl<R: Reactor> Shard<R> {
         ((mixed * shards) >> 32) as u16
     }
 
-    /// Acts on everything in the mailbox.
-    pub(crate) fn letters(&mut self) {
-        while let Some(batch) = self.post.receive() {
+    /// Acts on what is in the mailbox now. True: more has come meanwhile; it is left for the next turn, since sockets and
+    /// outboxes must have theirs.
+    pub(crate) fn letters(&mut self) -> bool {
+        for _ in 0..self.post.arrived() {
+            let Some(batch) = self.post.receive() else { break };
             for letter in &batch.letters {
                 match *letter {
                     Letter::Login { user, place } => self.login(user, place),
@@ -39,19 +41,23 @@ impl<R: Reactor> Shard<R> {
             }
             self.post.recycle(batch);
         }
+        self.post.arrived() > 0
     }
 
     /// Sender's shard: the message goes to the recipient's home.
     pub(crate) fn send(&mut self, from: UserId, to: UserId, id: MessageId, sender: Place, body: &[u8]) {
         if self.drain.is_some() {
-            return self.outcome_here(sender.slot, id, Outcome::Refused(Refusal::Draining));
+            return self.outcome(sender, id, Outcome::Refused(Refusal::Draining));
         }
         let home = self.home_of(to);
         if home == self.me {
             return self.send_from_home(from, to, id, sender, body);
         }
         self.post.write_body(home, body, |body| Letter::Send { from, to, id, sender, body });
-        if self.post.is_crowded(home) {
+        if self.post.is_crowded(home)
+            && let Some(session) = self.sessions.get_mut(sender.slot).filter(|session| !session.paused)
+        {
+            session.paused = true;
             self.figures.mailbox_paused_sessions += 1;
             self.reactor.pause(sender.slot);
             self.post.pause(home, sender.slot);
@@ -60,6 +66,10 @@ impl<R: Reactor> Shard<R> {
 
     /// Recipient's home: the message gets its sequence and goes to the recipient's connection.
     fn send_from_home(&mut self, from: UserId, to: UserId, id: MessageId, sender: Place, body: &[u8]) {
+        // The way to the recipient must not pile up without bound; nothing is promised yet, so this can be refused.
+        if self.post.has_parked() && self.home.shard_of(to).is_some_and(|shard| self.post.is_crowded(shard)) {
+            return self.outcome(sender, id, Outcome::Refused(Refusal::RecipientBusy));
+        }
         match self.home.send(to, sender, id) {
             Ok((place, sequence)) if place.shard == self.me => {
                 self.deliver_here(place.slot, sequence, from, id, body);
@@ -81,7 +91,7 @@ impl<R: Reactor> Shard<R> {
         else {
             return;
         };
-        session.delivered = sequence;
+        session.deliver(sequence);
         self.figures.messages_delivered += 1;
         self.write(slot, &Frame::Deliver { sequence, from, id, body });
     }

@@ -14,7 +14,7 @@ use slab::Slab;
 use throng_reactor::Slot;
 use throng_wire::native::{MessageId, Refusal, Sequence, UserId};
 
-use crate::limits::UNACKNOWLEDGED_MAX;
+use crate::limits::{SPARE_BUFFER_BYTES, SPARE_BUFFERS, UNACKNOWLEDGED_MAX};
 use crate::session::Side;
 
 /// Where a user's connection stands. A further node would be a further field.
@@ -97,6 +97,11 @@ impl Home {
         }
     }
 
+    /// The shard of this user's connection.
+    pub(crate) fn shard_of(&self, user: UserId) -> Option<u16> {
+        self.users.get(&user).map(|entry| entry.shard)
+    }
+
     /// A message for `user`: where it must be delivered, and under which sequence.
     ///
     /// # Errors
@@ -155,7 +160,8 @@ impl Home {
     }
 
     fn spare(&mut self, flights: VecDeque<Flight>) {
-        if self.spares.len() < crate::limits::SPARE_BUFFERS {
+        let bytes = flights.capacity() * size_of::<Flight>();
+        if self.spares.len() < SPARE_BUFFERS && bytes <= SPARE_BUFFER_BYTES {
             self.spares.push(flights);
         }
     }

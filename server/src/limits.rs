@@ -48,6 +48,9 @@ pub const MAILBOX_BATCHES_PER_SHARD: usize = 4;
 /// paused. Acknowledgements, outcomes, logins and logouts are still added: they are what empties the other shards.
 pub const PARKED_BYTES_MAX: usize = 256 * 1024;
 
+/// Empty batches that a shard keeps for reuse, each of at most four times [`SPARE_BUFFER_BYTES`].
+pub const SPARE_BATCHES: usize = 16;
+
 /// How soon a full mailbox is tried again.
 pub const PARKED_RETRY: Duration = Duration::from_millis(1);
 

@@ -3,7 +3,8 @@
 //! A mailbox is bounded and may be full. A shard never waits for room in another's: the batch stays *parked* at its writer and
 //! is tried again, while the writer goes on emptying its own mailbox. From [`PARKED_BYTES_MAX`] on the sessions that add
 //! messages to it are paused; acknowledgements, outcomes, logins and logouts are still added, since they are what
-//! empties the other shards. So two full shards cannot wait for each other.
+//! empties the other shards. So two full shards cannot wait for each other. A home whose way to a recipient's shard is
+//! crowded refuses the message as busy, before it gets a sequence.
 
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use throng_reactor::{Slot, Waker};
 use throng_wire::native::{MessageId, Refusal, Sequence, Uncertainty, UserId};
 
 use crate::home::Place;
-use crate::limits::{MAILBOX_BATCHES_PER_SHARD, PARKED_BYTES_MAX, SPARE_BUFFERS};
+use crate::limits::{MAILBOX_BATCHES_PER_SHARD, PARKED_BYTES_MAX, SPARE_BATCHES, SPARE_BUFFER_BYTES};
 
 /// What became of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +59,10 @@ pub struct Batch {
 impl Batch {
     fn bytes(&self) -> usize {
         self.letters.len() * size_of::<Letter>() + self.bodies.len()
+    }
+
+    fn capacity(&self) -> usize {
+        self.letters.capacity() * size_of::<Letter>() + self.bodies.capacity()
     }
 
     /// The body of a letter of this batch.
@@ -110,10 +115,14 @@ pub struct Post {
     mailboxes: Arc<Mailboxes>,
     me: u16,
     outgoing: Vec<Outgoing>,
+    /// Destinations with letters, each once.
+    written: Vec<u16>,
+    /// Some of them found the mailbox full.
+    parked: bool,
     spares: Vec<Batch>,
     /// Batches that went out.
     pub batches_sent: u64,
-    /// Batches that found the mailbox full.
+    /// Times that a mailbox was found full; trying again does not count.
     pub mailbox_full: u64,
 }
 
@@ -121,20 +130,43 @@ impl Post {
     /// The side of shard number `me`.
     pub fn new(mailboxes: Arc<Mailboxes>, me: u16) -> Post {
         let outgoing = (0..mailboxes.shards()).map(|_| Outgoing::default()).collect();
-        Post { mailboxes, me, outgoing, spares: Vec::new(), batches_sent: 0, mailbox_full: 0 }
+        Post {
+            mailboxes,
+            me,
+            outgoing,
+            written: Vec::new(),
+            parked: false,
+            spares: Vec::new(),
+            batches_sent: 0,
+            mailbox_full: 0,
+        }
     }
 
     /// Adds a letter without a body.
     pub fn write(&mut self, to: u16, letter: Letter) {
-        self.outgoing[usize::from(to)].batch.letters.push(letter);
+        self.batch(to).letters.push(letter);
+    }
+
+    fn batch(&mut self, to: u16) -> &mut Batch {
+        let batch = &mut self.outgoing[usize::from(to)].batch;
+        if batch.letters.is_empty() {
+            self.written.push(to);
+        }
+        batch
     }
 
     /// Adds a letter with a body.
     pub fn write_body(&mut self, to: u16, body: &[u8], letter: impl FnOnce(Span) -> Letter) {
-        let batch = &mut self.outgoing[usize::from(to)].batch;
+        let batch = self.batch(to);
+        debug_assert!(batch.bodies.len() + body.len() <= u32::MAX as usize, "a span counts in 32 bits");
         let span = Span { start: batch.bodies.len() as u32, len: body.len() as u32 };
         batch.bodies.extend_from_slice(body);
         batch.letters.push(letter(span));
+    }
+
+    /// Whether any mailbox was full when it was last tried: a cheap question before [`Post::is_crowded`].
+    pub fn has_parked(&self) -> bool {
+        self.parked
     }
 
     /// Whether whoever adds messages for this destination must be paused.
@@ -151,38 +183,39 @@ impl Post {
     /// Puts every batch into its mailbox, as far as there is room. Sessions that may go on are added to `resumed`. True: some
     /// batch is parked, so try again soon.
     pub fn dispatch(&mut self, resumed: &mut Vec<Slot>) -> bool {
-        let mut parked = false;
-        for (outgoing, (mailbox, waker)) in self.outgoing.iter_mut().zip(&self.mailboxes.boxes) {
-            if outgoing.batch.letters.is_empty() {
-                continue;
-            }
+        let Post { mailboxes, outgoing, written, spares, batches_sent, mailbox_full, .. } = self;
+        written.retain(|&to| {
+            let outgoing = &mut outgoing[usize::from(to)];
+            let (mailbox, waker) = &mailboxes.boxes[usize::from(to)];
             match mailbox.push(std::mem::take(&mut outgoing.batch)) {
                 Ok(()) => {
                     waker.wake();
-                    self.batches_sent += 1;
+                    *batches_sent += 1;
                     outgoing.parked = false;
-                    outgoing.batch = self.spares.pop().unwrap_or_default();
+                    outgoing.batch = spares.pop().unwrap_or_default();
                     resumed.append(&mut outgoing.paused);
+                    false
                 }
                 Err(batch) => {
-                    self.mailbox_full += 1;
+                    *mailbox_full += u64::from(!outgoing.parked);
                     outgoing.parked = true;
                     outgoing.batch = batch;
-                    parked = true;
+                    true
                 }
             }
-        }
-        parked
+        });
+        self.parked = !self.written.is_empty();
+        self.parked
     }
 
     /// Whether nothing is left to hand over.
     pub fn is_empty(&self) -> bool {
-        self.outgoing.iter().all(|outgoing| outgoing.batch.letters.is_empty())
+        self.written.is_empty()
     }
 
-    /// Whether nothing has arrived.
-    pub fn mailbox_is_empty(&self) -> bool {
-        self.mailboxes.boxes[usize::from(self.me)].0.is_empty()
+    /// Batches that have arrived.
+    pub fn arrived(&self) -> usize {
+        self.mailboxes.boxes[usize::from(self.me)].0.len()
     }
 
     /// The oldest batch in this shard's own mailbox.
@@ -192,7 +225,7 @@ impl Post {
 
     /// Takes an emptied batch back for reuse.
     pub fn recycle(&mut self, mut batch: Batch) {
-        if self.spares.len() < SPARE_BUFFERS && batch.bytes() <= PARKED_BYTES_MAX {
+        if self.spares.len() < SPARE_BATCHES && batch.capacity() <= 4 * SPARE_BUFFER_BYTES {
             batch.letters.clear();
             batch.bodies.clear();
             self.spares.push(batch);

@@ -41,7 +41,8 @@ pub(crate) struct Outboxes {
 }
 
 impl Outboxes {
-    /// Lets `write` append a frame. Returns the bytes that wait now, and whether the session must be listed for the flush.
+    /// Lets `write` append a frame. Returns the bytes that wait behind a send in flight (0 without one), and whether the
+    /// session must be listed for the flush.
     pub(crate) fn append(&mut self, side: &mut Side, write: impl FnOnce(&mut Vec<u8>)) -> (usize, bool) {
         let index = side.index().unwrap_or_else(|| {
             let waiting = self.spares.take();
@@ -53,7 +54,7 @@ impl Outboxes {
         write(&mut outbox.waiting);
         let list = !outbox.in_flight && !outbox.listed;
         outbox.listed |= list;
-        (outbox.waiting.len(), list)
+        (if outbox.in_flight { outbox.waiting.len() } else { 0 }, list)
     }
 
     /// Forgets what waits, to make room for a last frame. What is in flight is not touched.
@@ -119,9 +120,12 @@ impl Partials {
         self.spares.take()
     }
 
-    /// Keeps bytes for a session; empty ones are not kept.
-    pub(crate) fn keep(&mut self, side: &mut Side, bytes: Vec<u8>) {
+    /// Keeps bytes for a session; empty ones are not kept, and few bytes not in a large buffer.
+    pub(crate) fn keep(&mut self, side: &mut Side, mut bytes: Vec<u8>) {
         debug_assert_eq!(*side, Side::NONE, "one partial frame per session");
+        if bytes.capacity() > SPARE_BUFFER_BYTES && bytes.len() < bytes.capacity() / 4 {
+            bytes.shrink_to_fit();
+        }
         if bytes.is_empty() {
             self.spares.give_back(bytes);
         } else {
@@ -145,8 +149,8 @@ mod tests {
     fn what_comes_during_a_send_goes_out_together_after_it() {
         let mut outboxes = Outboxes::default();
         let mut side = Side::NONE;
-        assert_eq!(outboxes.append(&mut side, |out| out.push(1)), (1, true));
-        assert_eq!(outboxes.append(&mut side, |out| out.push(2)), (2, false), "listed once per turn");
+        assert_eq!(outboxes.append(&mut side, |out| out.push(1)), (0, true));
+        assert_eq!(outboxes.append(&mut side, |out| out.push(2)), (0, false), "listed once per turn");
         let first = outboxes.flush(side).expect("something waits");
         assert_eq!(first, [1, 2]);
         assert_eq!(

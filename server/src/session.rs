@@ -50,8 +50,11 @@ pub(crate) struct Session {
     pub(crate) user: UserId,
     /// The highest sequence that was delivered here: nobody can acknowledge more.
     pub(crate) delivered: Sequence,
-    /// When bytes last arrived, in ticks of [`crate::limits::HEARD_TICK`] since the shard's start.
+    /// When bytes last arrived, in ticks of [`crate::limits::HEARD_TICK`] since the shard's start; of a leaving session, when
+    /// it was told to go.
     pub(crate) heard: u32,
+    /// How far the acknowledged sequence lies below `delivered`, at most.
+    pub(crate) unacknowledged: u32,
     /// What waits to be sent.
     pub(crate) outbox: Side,
     /// The beginning of a frame.
@@ -68,6 +71,8 @@ pub(crate) struct Session {
     pub(crate) registered: bool,
     /// FIN was sent.
     pub(crate) shut: bool,
+    /// Nothing is read until another shard's mailbox has room.
+    pub(crate) paused: bool,
 }
 
 const _: () = assert!(size_of::<Session>() <= 64);
@@ -81,6 +86,7 @@ impl Session {
             user: UserId(0),
             delivered: Sequence(0),
             heard,
+            unacknowledged: 0,
             outbox: Side::NONE,
             partial: Side::NONE,
             state: State::Greeting,
@@ -89,6 +95,42 @@ impl Session {
             ended: false,
             registered: false,
             shut: false,
+            paused: false,
         }
+    }
+
+    /// Notes a delivery.
+    pub(crate) fn deliver(&mut self, sequence: Sequence) {
+        let step = u32::try_from(sequence.0 - self.delivered.0).unwrap_or(u32::MAX);
+        self.unacknowledged = self.unacknowledged.saturating_add(step);
+        self.delivered = sequence;
+    }
+
+    /// Notes an acknowledgement. True: it says something new, so the user's home must hear of it.
+    ///
+    /// `sequence` is at most `delivered`.
+    pub(crate) fn acknowledge(&mut self, sequence: Sequence) -> bool {
+        let left = u32::try_from(self.delivered.0 - sequence.0).unwrap_or(u32::MAX);
+        let advances = left < self.unacknowledged;
+        self.unacknowledged = self.unacknowledged.min(left);
+        advances
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_acknowledgement_that_advances_says_something_new() {
+        let mut session = Session::new(0);
+        assert!(!session.acknowledge(Sequence(0)), "nothing was delivered");
+        session.deliver(Sequence(7 << 32));
+        session.deliver(Sequence((7 << 32) + 5));
+        assert!(session.acknowledge(Sequence(7 << 32)));
+        assert!(!session.acknowledge(Sequence(7 << 32)), "again");
+        assert!(!session.acknowledge(Sequence(1)), "backwards");
+        assert!(session.acknowledge(Sequence((7 << 32) + 5)));
+        assert!(!session.acknowledge(Sequence((7 << 32) + 5)));
     }
 }

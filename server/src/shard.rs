@@ -34,6 +34,7 @@ pub struct Shared {
     draining: AtomicBool,
     /// Shards that drain and have neither sessions nor letters left.
     parted: AtomicUsize,
+    failed: AtomicBool,
 }
 
 impl Shared {
@@ -46,6 +47,7 @@ impl Shared {
             published,
             draining: AtomicBool::new(false),
             parted: AtomicUsize::new(0),
+            failed: AtomicBool::new(false),
         })
     }
 
@@ -53,6 +55,16 @@ impl Shared {
     pub fn drain(&self) {
         self.draining.store(true, Ordering::SeqCst);
         self.mailboxes.wake_all();
+    }
+
+    /// Ends every shard at once: one of them cannot go on, and nobody may wait for it.
+    pub(crate) fn fail(&self) {
+        self.failed.store(true, Ordering::SeqCst);
+        self.mailboxes.wake_all();
+    }
+
+    fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed)
     }
 
     pub(crate) fn part(&self) {
@@ -80,7 +92,7 @@ impl Shared {
 pub enum Progress {
     /// Turn it again.
     Running,
-    /// The drain is over: nobody is connected any more.
+    /// The drain is over: nobody is connected any more. Or another shard has failed, and with it the server.
     Drained,
 }
 
@@ -99,6 +111,9 @@ pub struct Shard<R> {
     pub(crate) timers: Wheel<Slot>,
     /// Sessions with something to send at the end of the turn.
     dirty: Vec<Slot>,
+    /// Sessions that let too much pile up in this turn, perhaps named more than once. They are closed at its end: closing
+    /// one tells others, who may be overfull in turn.
+    pub(crate) overfull: Vec<Slot>,
     /// Outcomes of one step; kept for its memory.
     pub(crate) settled: Settled,
     pub(crate) figures: ShardFigures,
@@ -108,6 +123,8 @@ pub struct Shard<R> {
     /// Where the sweep over idle sessions goes on, and when.
     pub(crate) sweep_index: usize,
     pub(crate) sweep_at: Nanos,
+    /// Letters were left for the next turn, which must not wait.
+    hurry: bool,
     start: Nanos,
     pub(crate) now: Nanos,
     events: Vec<Event>,
@@ -127,12 +144,14 @@ impl<R: Reactor> Shard<R> {
             post: Post::new(Arc::clone(&shared.mailboxes), me),
             timers: Wheel::new(now, TIMER_TICK),
             dirty: Vec::new(),
+            overfull: Vec::new(),
             settled: Settled::new(),
             figures: ShardFigures::default(),
             drain: None,
             parted: false,
             sweep_index: 0,
             sweep_at: now,
+            hurry: false,
             start: now,
             now,
             events: Vec::new(),
@@ -152,8 +171,11 @@ impl<R: Reactor> Shard<R> {
     /// # Errors
     /// The reactor's: the shard cannot go on.
     pub fn turn(&mut self) -> io::Result<Progress> {
+        if self.shared.has_failed() {
+            return Ok(Progress::Drained);
+        }
         let parked = self.dispatch();
-        let until = self.next_deadline(parked);
+        let until = if self.hurry { Some(Nanos(0)) } else { self.next_deadline(parked) };
         let mut events = std::mem::take(&mut self.events);
         self.reactor.turn(until, &mut events)?;
         self.now = self.reactor.now();
@@ -161,15 +183,17 @@ impl<R: Reactor> Shard<R> {
             self.event(event);
         }
         self.events = events;
-        self.letters();
+        let more = self.letters();
         self.upkeep();
         if self.drain.is_none() && self.shared.draining.load(Ordering::SeqCst) {
             self.begin_drain();
         }
         let progress = self.drain_on();
+        self.close_overfull();
         // Before anybody can see what came of this turn, its figures are there to be read.
         self.publish();
         self.flush();
+        self.hurry = more;
         if !self.shared.config.delay_per_turn.is_zero() {
             std::thread::sleep(self.shared.config.delay_per_turn);
         }
@@ -181,7 +205,10 @@ impl<R: Reactor> Shard<R> {
         let mut resumed = std::mem::take(&mut self.slots);
         let parked = self.post.dispatch(&mut resumed);
         for slot in resumed.drain(..) {
-            self.reactor.resume(slot);
+            if let Some(session) = self.sessions.get_mut(slot) {
+                session.paused = false;
+                self.reactor.resume(slot);
+            }
         }
         self.slots = resumed;
         parked
@@ -293,7 +320,9 @@ impl<R: Reactor> Shard<R> {
                     return self.misconduct(slot, ErrorCode::BadAck);
                 }
                 let user = session.user;
-                self.ack(user, place, sequence);
+                if session.acknowledge(sequence) {
+                    self.ack(user, place, sequence);
+                }
             }
             (State::Active, Frame::Ping { token }) => {
                 self.figures.pings_answered += 1;
@@ -334,8 +363,8 @@ impl<R: Reactor> Shard<R> {
         if list {
             self.dirty.push(slot);
         }
-        if waiting > self.shared.config.outbox_bytes_max {
-            self.slow_reader(slot);
+        if waiting > self.shared.config.outbox_bytes_max && session.state != State::Leaving {
+            self.overfull.push(slot);
         }
     }
 

@@ -6,8 +6,8 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use throng_reactor::{Backend, Reactor, Waker, epoll::Epoll, sys, uring::Uring};
@@ -22,7 +22,7 @@ use crate::shard::{Progress, Shard, Shared};
 pub struct Server {
     shared: Arc<Shared>,
     addresses: Vec<SocketAddr>,
-    threads: Vec<JoinHandle<io::Result<()>>>,
+    threads: Mutex<Vec<JoinHandle<io::Result<()>>>>,
 }
 
 impl Server {
@@ -45,7 +45,7 @@ impl Server {
         let addresses: Vec<SocketAddr> = reserved.iter().map(|(_, address)| *address).collect();
         let shared = Shared::new(config, Mailboxes::new(wakers.iter().cloned()));
         let (ready, started) = channel();
-        let mut server = Server { shared, addresses, threads: Vec::new() };
+        let server = Server { shared, addresses, threads: Mutex::default() };
         for me in 0..wakers.len() {
             let task = Task {
                 me: me as u16,
@@ -54,13 +54,19 @@ impl Server {
                 addresses: server.addresses.clone(),
                 ready: ready.clone(),
             };
-            let thread = std::thread::Builder::new().name(format!("shard-{me}")).spawn(move || task.run())?;
-            server.threads.push(thread);
+            match std::thread::Builder::new().name(format!("shard-{me}")).spawn(move || task.run()) {
+                Ok(thread) => server.threads().push(thread),
+                Err(error) => {
+                    server.shared.fail();
+                    let _ = server.join(); // the shards that did start have nothing to say
+                    return Err(error);
+                }
+            }
         }
         drop(ready);
         let listening = started.iter().count();
-        if listening < server.threads.len() {
-            server.drain();
+        if listening < wakers.len() {
+            server.shared.fail();
             let error = server.join().err();
             return Err(error.unwrap_or_else(|| io::Error::other("a shard ended before it listened")));
         }
@@ -82,22 +88,27 @@ impl Server {
         self.shared.drain();
     }
 
+    fn threads(&self) -> MutexGuard<'_, Vec<JoinHandle<io::Result<()>>>> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Whether every shard has ended.
     pub fn is_finished(&self) -> bool {
-        self.threads.iter().all(JoinHandle::is_finished)
+        self.threads().iter().all(JoinHandle::is_finished)
     }
 
     /// Whether some shard has ended: without a drain that is a failure.
     pub fn has_ended_shards(&self) -> bool {
-        self.threads.iter().any(JoinHandle::is_finished)
+        self.threads().iter().any(JoinHandle::is_finished)
     }
 
-    /// Waits for the end of the drain.
+    /// Waits for the end of the drain; a second call has nothing to wait for.
     ///
     /// # Errors
     /// What ended a shard, with its number.
-    pub fn join(mut self) -> io::Result<Figures> {
-        for (me, thread) in self.threads.drain(..).enumerate() {
+    pub fn join(&self) -> io::Result<Figures> {
+        let threads = std::mem::take(&mut *self.threads());
+        for (me, thread) in threads.into_iter().enumerate() {
             let result = thread.join().unwrap_or_else(|_| Err(io::Error::other("it panicked")));
             result.map_err(|error| io::Error::new(error.kind(), format!("shard {me}: {error}")))?;
         }
@@ -116,6 +127,15 @@ struct Task {
 
 impl Task {
     fn run(self) -> io::Result<()> {
+        let alarm = Alarm(Arc::clone(&self.shared));
+        let result = self.start();
+        if result.is_ok() {
+            std::mem::forget(alarm);
+        }
+        result
+    }
+
+    fn start(self) -> io::Result<()> {
         let config = &self.shared.config;
         if !config.cpus.is_empty() {
             sys::affinity::pin(&[config.cpus[usize::from(self.me) % config.cpus.len()]])?;
@@ -142,5 +162,14 @@ impl Task {
         drop(self.ready);
         while shard.turn()? == Progress::Running {}
         Ok(())
+    }
+}
+
+/// Ends the other shards when this one ends before its time, by an error or a panic.
+struct Alarm(Arc<Shared>);
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        self.0.fail();
     }
 }

@@ -51,12 +51,19 @@ impl<R: Reactor> Shard<R> {
                 self.figures.closed_login_timeout += 1;
                 self.turn_away(slot, ErrorCode::LoginTimeout, "no Hello came in time");
             }
-            Some(State::Leaving) => {
+            // The timer may be that of its login.
+            Some(State::Leaving) if self.has_lingered(slot) => {
                 self.figures.closed_by_reset += 1;
                 self.reactor.close(slot, Close::Reset);
             }
-            Some(State::Active) | None => {}
+            Some(State::Active | State::Leaving) | None => {}
         }
+    }
+
+    /// Whether a leaving session has had its time, to the tick.
+    fn has_lingered(&self, slot: Slot) -> bool {
+        let linger = (self.shared.config.linger.as_nanos() / HEARD_TICK.as_nanos()) as u32;
+        self.sessions.get(slot).is_some_and(|session| self.heard_now() - session.heard >= linger)
     }
 
     /// Looks at the next slice of the sessions for silence. There is no timer per session: a session costs nothing
@@ -134,7 +141,7 @@ impl<R: Reactor> Shard<R> {
             self.parted = true;
             self.shared.part();
         }
-        if self.shared.all_parted() && self.post.mailbox_is_empty() {
+        if self.shared.all_parted() && self.post.arrived() == 0 {
             Progress::Drained
         } else {
             Progress::Running

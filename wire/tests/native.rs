@@ -1,7 +1,7 @@
 //! The native protocol from outside: what is written comes back, and what is not a frame is told early.
 
 use proptest::prelude::*;
-use throng_wire::limits::{FRAME_BYTES_MAX, FRAME_BYTES_MAX_BEFORE_LOGIN};
+use throng_wire::limits::{BODY_BYTES_MAX, FRAME_BYTES_MAX, FRAME_BYTES_MAX_BEFORE_LOGIN};
 use throng_wire::native::{
     Bye, DecodeError, ErrorCode, Frame, Frames, HELLO_BYTES, Hello, MessageId, Receiver, Recipient, Refusal,
     Sequence, Uncertainty, UserId, Welcome,
@@ -122,6 +122,24 @@ fn a_frame_beyond_the_limit_is_told_from_its_header_alone() {
     let error = frames.next().unwrap_err();
     assert_eq!(error, DecodeError::TooLong { length: 2024, limit: 1024 });
     assert_eq!(error.code(), ErrorCode::FrameTooLong);
+}
+
+#[test]
+fn a_body_that_could_be_sent_but_not_delivered_is_too_long() {
+    let send = |bytes: usize| {
+        let body = vec![7; bytes];
+        bytes_of(&[Frame::Send { id: MessageId(1), to: Recipient::User(UserId(2)), body: &body }])
+    };
+    let longest = send(BODY_BYTES_MAX);
+    let Ok(Some(Frame::Send { body, .. })) = Frames::new(&longest, Receiver::Server, FRAME_BYTES_MAX).next()
+    else {
+        panic!("the longest body is allowed");
+    };
+    let delivered =
+        bytes_of(&[Frame::Deliver { sequence: Sequence(1), from: UserId(1), id: MessageId(1), body }]);
+    assert!(matches!(Frames::new(&delivered, Receiver::Client, FRAME_BYTES_MAX).next(), Ok(Some(_))));
+    let error = Frames::new(&send(BODY_BYTES_MAX + 1), Receiver::Server, FRAME_BYTES_MAX).next().unwrap_err();
+    assert!(matches!(error, DecodeError::TooLong { .. }), "{error}");
 }
 
 #[test]

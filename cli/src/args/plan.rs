@@ -64,7 +64,7 @@ pub(crate) struct PlanFlags {
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
 
-    /// Remember every message's id, to name those that went missing: memory for each message
+    /// Name messages that were accepted and never arrived, the first 1,024 of each thread, in missing.txt
     #[arg(long)]
     pub(crate) trace_ids: bool,
 }

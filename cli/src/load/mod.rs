@@ -95,6 +95,11 @@ pub(crate) fn default_folder(plan: &Plan, started: SystemTime) -> PathBuf {
     PathBuf::from("throng-runs").join(format!("{}-{}", utc::file_name(started), plan.scenario))
 }
 
+/// How long before the end of an idle hold its memory is looked at: the look takes time, and must not see the roll call.
+fn hold_lead(plan: &Plan) -> Duration {
+    (plan.duration / 20).clamp(Duration::from_millis(200), Duration::from_secs(5))
+}
+
 /// Looks at everything at the right moments, until the load has ended.
 fn watch(
     load: Load,
@@ -110,16 +115,17 @@ fn watch(
         let progress = load.progress();
         let now = sys::clock::now();
         if let Some(times) = progress.times {
-            // Idle users are most themselves at the end of the hold, all others before they write.
-            let hold = if plan.kind == Kind::Idle { times.measured } else { times.begins };
-            if now >= hold {
-                record.hold.get_or_insert_with(|| Hold::sample(&record.server, progress.connected));
-            }
             if now >= times.measure && progress.phase < Phase::Draining {
                 record.measure.get_or_insert_with(|| Edge::sample(&record.server));
             }
             if now >= times.measured && record.measure.is_some() {
                 record.measured.get_or_insert_with(|| Edge::sample(&record.server));
+            }
+            // Idle users are most themselves towards the end of the hold, all others before they write. After the
+            // edges, which cannot wait.
+            let hold = if plan.kind == Kind::Idle { times.measured - hold_lead(plan) } else { times.begins };
+            if now >= hold {
+                record.hold.get_or_insert_with(|| Hold::sample(&record.server, progress.connected));
             }
         }
         if Instant::now() >= next_row {
@@ -144,6 +150,8 @@ fn watch(
             Err(RecvTimeoutError::Disconnected) => std::thread::sleep(LOOK),
         }
     }
+    // The last second, which is mostly a part of one.
+    record.row(begun.elapsed(), &load.progress(), &load.take_interval());
     display.end();
     let outcome = load.wait().map_err(|error| Failure::broke(prepare::chain(&error)))?;
     record.server.look_after_the_end(outcome.everybody_lost);

@@ -184,7 +184,10 @@ impl Record {
                 busiest_core(begin.server.as_ref()?, end.server.as_ref()?, end.at.since(begin.at))
             }),
             cpus: first.map(|figures| figures.cpus.clone()).unwrap_or_default(),
-            counters: last.map(|figures| figures.server.counters()).unwrap_or_default(),
+            counters: first
+                .zip(last)
+                .map(|(first, last)| last.server.counters_since(&first.server))
+                .unwrap_or_default(),
         })
     }
 

@@ -16,8 +16,8 @@ use std::time::{Duration, SystemTime};
 use clap::{ArgMatches, CommandFactory};
 use throng_loadgen::{Plan, Sources};
 use throng_reactor::{Selected, backend};
-use throng_report::RunFolder;
 use throng_report::schema::{Reason, Summary, Verdict};
+use throng_report::{RunFolder, Threshold};
 use throng_tune::Target;
 
 use crate::args::{Cli, RunArgs, forward};
@@ -136,10 +136,12 @@ fn play(args: &RunArgs, matches: &ArgMatches, sized: &Sized, folder: &RunFolder)
     if server_ended.is_none() {
         server_ended = server.ended().map_err(Failure::broke)?;
     }
-    if let Some(status) = server_ended {
-        eprintln!("throng: the server ended by itself ({status}){}", tail(&log));
-    } else if let Err(why) = server.finish(&asked) {
-        eprintln!("throng: {why}{}", tail(&log));
+    let death = match server_ended {
+        Some(status) => Some(format!("it ended by itself ({status})")),
+        None => server.finish(&asked).err().map(|why| why.to_string()),
+    };
+    if let Some(how) = &death {
+        eprintln!("throng: the server: {how}{}", tail(&log));
     }
     let has_report = folder.path().join(throng_report::folder::SUMMARY).exists();
     if !has_report && exit != Exit::Interrupted {
@@ -148,7 +150,25 @@ fn play(args: &RunArgs, matches: &ArgMatches, sized: &Sized, folder: &RunFolder)
             message: "the generator ended without a report; its message stands above".to_owned(),
         });
     }
-    Ok(exit)
+    match death {
+        Some(how) if has_report && exit == Exit::Pass => judge_again(folder, &how),
+        _ => Ok(exit),
+    }
+}
+
+/// The server died after the generator had made its report: it stays no pass.
+fn judge_again(folder: &RunFolder, how: &str) -> Result<Exit, Failure> {
+    let mut summary =
+        throng_report::folder::open(folder.path()).map_err(|error| Failure::broke(error.to_string()))?;
+    summary.incidents.server_died = Some(how.to_owned());
+    let thresholds: Vec<Threshold> =
+        summary.thresholds.iter().filter_map(|threshold| threshold.text.parse().ok()).collect();
+    throng_report::judge(&mut summary, &thresholds);
+    folder.write_summary(&summary).map_err(|error| Failure::broke(error.to_string()))?;
+    for reason in &summary.reasons {
+        eprintln!("throng: {}: {}", summary.verdict.word(), reason.text);
+    }
+    Ok(Exit::from(summary.verdict))
 }
 
 /// The end of the server's log, to be put behind a message.

@@ -184,3 +184,77 @@ fn an_address_in_use_is_an_error_that_names_it() {
         assert!(Client::connect(address).stream.peer_addr().is_ok());
     });
 }
+
+#[test]
+fn a_body_of_the_greatest_length_is_delivered_and_a_longer_one_is_the_senders_fault() {
+    on_every_server(&Config::default(), |server| {
+        let (mut ann, mut bob) = (Client::login(server, 1), Client::login(server, 2));
+        let body = vec![7; throng_wire::limits::BODY_BYTES_MAX];
+        ann.send(1, 2, &body);
+        assert_eq!(bob.read(), Got::Deliver { from: 1, id: 1, body });
+        bob.ack();
+        assert_eq!(ann.read(), Got::Accepted(1));
+        let length = (throng_wire::limits::FRAME_BYTES_MAX as u32).to_le_bytes();
+        std::io::Write::write_all(&mut ann.stream, &[length[0], length[1], length[2], length[3], 3, 0, 0, 0])
+            .unwrap();
+        ann.expect_error(throng_wire::native::ErrorCode::FrameTooLong);
+        bob.write(&Frame::Ping { token: 1 });
+        assert_eq!(bob.read(), Got::Pong(1));
+    });
+}
+
+#[test]
+fn many_senders_at_once_do_not_make_a_fast_reader_slow() {
+    on_every_server(&Config::default(), |server| {
+        let mut hub = Client::login(server, 1);
+        let mut senders: Vec<Client> = (10..40).map(|user| Client::login(server, user)).collect();
+        for sender in &mut senders {
+            let mut bytes = Vec::new();
+            for id in 1..=64 {
+                let to = throng_wire::native::Recipient::User(throng_wire::native::UserId(1));
+                Frame::Send { id: throng_wire::native::MessageId(id), to, body: &[7; 120] }
+                    .encode(&mut bytes);
+            }
+            std::io::Write::write_all(&mut sender.stream, &bytes).unwrap();
+        }
+        for _ in 0..30 * 64 {
+            assert!(matches!(hub.read(), Got::Deliver { .. }));
+        }
+        hub.ack();
+        for sender in &mut senders {
+            for id in 1..=64 {
+                assert_eq!(sender.read(), Got::Accepted(id));
+            }
+        }
+        assert_eq!(server.figures().total().closed_slow_reader, 0);
+    });
+}
+
+#[test]
+fn a_goodbye_is_not_cut_short_by_the_timer_of_the_login() {
+    let config = Config {
+        login_timeout: std::time::Duration::from_millis(600),
+        linger: std::time::Duration::from_secs(20),
+        ..Config::default()
+    };
+    on_every_server(&config, |server| {
+        let mut first = Client::login(server, 1);
+        let _second = Client::login(server, 1);
+        wait_until(server, "the first was told to go", |figures| figures.logins_replaced == 1);
+        // Longer than the login timeout: its timer finds a leaving session, and must leave it alone.
+        std::thread::sleep(std::time::Duration::from_millis(900));
+        assert_eq!(first.read(), Got::Bye(Bye::Replaced));
+        assert_eq!(first.read(), Got::End);
+        assert_eq!(server.figures().total().closed_by_reset, 0);
+    });
+}
+
+#[test]
+fn a_shard_that_cannot_start_is_an_error_and_not_a_hang() {
+    let allowed = throng_reactor::sys::affinity::allowed().unwrap();
+    let listen = vec!["127.0.0.1:0".parse().unwrap()];
+    let cpus = vec![allowed[0], 1000];
+    let error =
+        Server::start(Config { listen, shards: 2, cpus, ..Config::default() }).unwrap_err().to_string();
+    assert!(error.contains("shard 1") && error.contains("1000"), "{error}");
+}

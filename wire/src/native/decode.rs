@@ -8,7 +8,7 @@ use super::frame::{
 use super::{
     DELIVER_BYTES, HEADER_BYTES, HELLO_BYTES, MAGIC, NUMBER_BYTES, SEND_BYTES, WELCOME_BYTES, kind, offset,
 };
-use crate::limits::ERROR_TEXT_BYTES_MAX;
+use crate::limits::{BODY_BYTES_MAX, ERROR_TEXT_BYTES_MAX};
 
 /// Who reads: some frames only a server sends, others only a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,6 +144,11 @@ fn check_head(kind: u8, length: u32, receiver: Receiver) -> Result<(), DecodeErr
     };
     if reader.is_some_and(|reader| reader != receiver) {
         return Err(DecodeError::WrongDirection(kind));
+    }
+    // What is delivered carries a longer header than what was sent; the body must fit both.
+    let send_max = SEND_BYTES + BODY_BYTES_MAX;
+    if kind == kind::SEND && length as usize > send_max {
+        return Err(DecodeError::TooLong { length, limit: send_max as u32 });
     }
     let length_fits = if tail { length as usize >= fixed } else { length as usize == fixed };
     if length_fits { Ok(()) } else { Err(DecodeError::BadLength { kind, length }) }
