@@ -77,7 +77,7 @@ pub struct Messages {
     pub planned: u64,
     /// Messages that the generator set out to send, whether or not the socket took them at once.
     pub attempted: u64,
-    /// Messages that the socket took; `sent = accepted + refused + unknown`.
+    /// Messages that were handed to the event loop; `sent = accepted + refused + unknown`.
     pub sent: u64,
     /// Messages that the server took responsibility for. With a protocol that has no such promise: delivered ones.
     pub accepted: u64,
@@ -127,7 +127,7 @@ pub struct MessageWindow {
     pub planned: u64,
     /// Of `planned`: those that were attempted, however late, before the window's end.
     pub attempted: u64,
-    /// Taken by the socket within the window.
+    /// Handed to the event loop within the window.
     pub sent: u64,
     /// Accepted within the window.
     pub accepted: u64,
@@ -141,7 +141,8 @@ pub struct MessageWindow {
 pub struct Latencies {
     /// From the instant that the plan set to the delivery: what a user would have felt.
     pub planned_to_delivered: Latency,
-    /// From the socket taking the message to the delivery: the server and the network alone.
+    /// From handing the message to the event loop to the delivery: the server and the network, and what the loop still
+    /// had to do before its next system call.
     pub written_to_delivered: Latency,
     /// From the planned instant to the attempt: the generator's own lateness.
     pub send_lag: Latency,
