@@ -6,13 +6,14 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use throng_benches::{BENCH_MEASUREMENT, BENCH_SAMPLES, BENCH_WARM_UP};
 use throng_reactor::{Slot, Waker};
 use throng_server::Place;
+use throng_server::limits::PARKED_BYTES_MAX;
 use throng_server::mailbox::{Letter, Mailboxes, Post};
 use throng_wire::native::{MessageId, UserId};
 
 fn posts() -> (Post, Post) {
     let wakers = [(); 2].map(|()| Waker::new().expect("a descriptor is left"));
     let mailboxes = Mailboxes::new(wakers.into_iter());
-    (Post::new(mailboxes.clone(), 0), Post::new(mailboxes, 1))
+    (Post::new(mailboxes.clone(), 0, PARKED_BYTES_MAX), Post::new(mailboxes, 1, PARKED_BYTES_MAX))
 }
 
 fn turn_of_letters(criterion: &mut Criterion) {

@@ -19,6 +19,9 @@ const WORKERS: usize = 2;
 /// More steps than any of these runs takes; beyond it something goes in circles.
 const STEPS_MAX: u64 = 5_000_000;
 
+/// Steps in a row in which nothing happens: more than any nap takes.
+const STILL_MAX: u64 = 1000;
+
 struct Played {
     outcome: Outcome,
     server: ShardFigures,
@@ -28,13 +31,25 @@ struct Played {
 
 /// Plays a plan from the first connect to the end of the server's drain.
 fn play(seed: u64, faults: Faults, scenario: &Scenario, overrides: &Overrides) -> Played {
+    play_on(ServerConfig::default(), None, seed, faults, scenario, overrides)
+}
+
+/// As [`play`], on a server with these settings, whose shards sleep one after the other for so many steps each.
+fn play_on(
+    config: ServerConfig,
+    naps: Option<u64>,
+    seed: u64,
+    faults: Faults,
+    scenario: &Scenario,
+    overrides: &Overrides,
+) -> Played {
     let plan = Arc::new(Plan::new(scenario, overrides).unwrap());
     let world = World::new(seed, faults);
     world.keep_trace();
 
     let sims: Vec<Sim> = (0..SHARDS).map(|_| world.reactor(&Config::default())).collect();
     let wakers: Vec<_> = sims.iter().map(|sim| sim.waker().clone()).collect();
-    let server = Shared::new(ServerConfig::default(), Mailboxes::new(wakers.into_iter()));
+    let server = Shared::new(config, Mailboxes::new(wakers.into_iter()));
     let mut shards: Vec<Option<Shard<Sim>>> = Vec::new();
     let target: SocketAddr = "10.0.0.1:7400".parse().unwrap();
     for (me, sim) in sims.into_iter().enumerate() {
@@ -58,7 +73,10 @@ fn play(seed: u64, faults: Faults, scenario: &Scenario, overrides: &Overrides) -
     let mut still = 0;
     for step in 0.. {
         assert!(step < STEPS_MAX, "it goes in circles at {:?}", world.now());
-        for place in &mut shards {
+        for (me, place) in (0..).zip(&mut shards) {
+            if naps.is_some_and(|steps| step / steps % (SHARDS as u64 + 1) == me) {
+                continue;
+            }
             if let Some(shard) = place
                 && shard.turn().unwrap() == Progress::Drained
             {
@@ -80,7 +98,7 @@ fn play(seed: u64, faults: Faults, scenario: &Scenario, overrides: &Overrides) -
         }
         // A worker in a hurry waits for nothing that the world could bring: it only wants its next turn.
         still = if world.advance() { 0 } else { still + 1 };
-        assert!(still < 10, "everything stands still at {:?}", world.now());
+        assert!(still < STILL_MAX, "everything stands still at {:?}", world.now());
     }
     world.assert_at_rest();
 
@@ -179,6 +197,21 @@ fn idle_users_stay_are_heard_and_each_write_and_receive_one_message() {
     assert!(h.due >= 60 * 3, "{h:?}");
     assert_eq!(h.due, h.answered);
     assert_eq!(played.server.pings_answered, h.due);
+}
+
+#[test]
+fn full_mailboxes_pause_and_refuse_and_lose_nothing() {
+    let config = ServerConfig { parked_bytes_max: 500, ..ServerConfig::default() };
+    let overrides = Overrides { rate_per_s: Some(5000.0), connections: Some(200), ..small(1) };
+    let (mut full, mut paused, mut refused) = (0, 0, 0);
+    for seed in 0..10 {
+        let played = play_on(config.clone(), Some(60), seed, Faults::default(), &pairs(), &overrides);
+        keeps_its_promises(seed, &played);
+        full += played.server.mailbox_full;
+        paused += played.server.mailbox_paused_sessions;
+        refused += played.server.messages_refused;
+    }
+    assert!(full > 0 && paused > 0 && refused > 0, "full {full}, paused {paused}, refused {refused}");
 }
 
 #[test]

@@ -28,6 +28,8 @@ pub struct Config {
     pub idle_timeout: Duration,
     /// See [`limits::OUTBOX_BYTES_MAX`].
     pub outbox_bytes_max: usize,
+    /// See [`limits::PARKED_BYTES_MAX`].
+    pub parked_bytes_max: usize,
     /// See [`limits::LINGER`].
     pub linger: Duration,
     /// Makes every shard sleep this long per turn: a slow server on purpose, for trials of what measures it.
@@ -50,6 +52,7 @@ impl Default for Config {
             login_timeout: limits::LOGIN_TIMEOUT,
             idle_timeout: limits::IDLE_TIMEOUT,
             outbox_bytes_max: limits::OUTBOX_BYTES_MAX,
+            parked_bytes_max: limits::PARKED_BYTES_MAX,
             linger: limits::LINGER,
             delay_per_turn: Duration::ZERO,
             seed: 0,

@@ -1,7 +1,7 @@
 //! Letters between shards: gathered per destination, put into its mailbox once per turn, with one wake.
 //!
 //! A mailbox is bounded and may be full. A shard never waits for room in another's: the batch stays *parked* at its writer and
-//! is tried again, while the writer goes on emptying its own mailbox. From [`PARKED_BYTES_MAX`] on the sessions that add
+//! is tried again, while the writer goes on emptying its own mailbox. From [`crate::limits::PARKED_BYTES_MAX`] on the sessions that add
 //! messages to it are paused; acknowledgements, outcomes, logins and logouts are still added, since they are what
 //! empties the other shards. So two full shards cannot wait for each other. A home whose way to a recipient's shard is
 //! crowded refuses the message as busy, before it gets a sequence.
@@ -13,7 +13,7 @@ use throng_reactor::{Slot, Waker};
 use throng_wire::native::{MessageId, Refusal, Sequence, Uncertainty, UserId};
 
 use crate::home::Place;
-use crate::limits::{MAILBOX_BATCHES_PER_SHARD, PARKED_BYTES_MAX, SPARE_BATCHES, SPARE_BUFFER_BYTES};
+use crate::limits::{MAILBOX_BATCHES_PER_SHARD, SPARE_BATCHES, SPARE_BUFFER_BYTES};
 
 /// What became of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,6 +114,7 @@ struct Outgoing {
 pub struct Post {
     mailboxes: Arc<Mailboxes>,
     me: u16,
+    parked_bytes_max: usize,
     outgoing: Vec<Outgoing>,
     /// Destinations with letters, each once.
     written: Vec<u16>,
@@ -127,12 +128,13 @@ pub struct Post {
 }
 
 impl Post {
-    /// The side of shard number `me`.
-    pub fn new(mailboxes: Arc<Mailboxes>, me: u16) -> Post {
+    /// The side of shard number `me`, crowded from so many parked bytes per destination on.
+    pub fn new(mailboxes: Arc<Mailboxes>, me: u16, parked_bytes_max: usize) -> Post {
         let outgoing = (0..mailboxes.shards()).map(|_| Outgoing::default()).collect();
         Post {
             mailboxes,
             me,
+            parked_bytes_max,
             outgoing,
             written: Vec::new(),
             parked: false,
@@ -172,7 +174,7 @@ impl Post {
     /// Whether whoever adds messages for this destination must be paused.
     pub fn is_crowded(&self, to: u16) -> bool {
         let outgoing = &self.outgoing[usize::from(to)];
-        outgoing.parked && outgoing.batch.bytes() >= PARKED_BYTES_MAX
+        outgoing.parked && outgoing.batch.bytes() >= self.parked_bytes_max
     }
 
     /// Notes a paused session; [`Post::dispatch`] gives it back.
@@ -236,11 +238,12 @@ impl Post {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::PARKED_BYTES_MAX;
 
     fn post_with_room_for_one() -> (Post, Post) {
         let wakers = [(); 2].map(|()| Waker::new().unwrap());
         let mailboxes = Mailboxes::with_capacity(wakers.into_iter(), 1);
-        (Post::new(Arc::clone(&mailboxes), 0), Post::new(mailboxes, 1))
+        (Post::new(Arc::clone(&mailboxes), 0, PARKED_BYTES_MAX), Post::new(mailboxes, 1, PARKED_BYTES_MAX))
     }
 
     fn place() -> Place {

@@ -141,7 +141,7 @@ impl<R: Reactor> Shard<R> {
             outboxes: Outboxes::default(),
             partials: Partials::default(),
             home: Home::new(shared.config.epoch, shared.config.seed),
-            post: Post::new(Arc::clone(&shared.mailboxes), me),
+            post: Post::new(Arc::clone(&shared.mailboxes), me, shared.config.parked_bytes_max),
             timers: Wheel::new(now, TIMER_TICK),
             dirty: Vec::new(),
             overfull: Vec::new(),
