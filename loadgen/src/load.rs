@@ -231,11 +231,19 @@ impl Drop for Load {
 }
 
 /// Ends the other workers when this one ends by an error or a panic: they must not wait at a gate for it.
-struct Alarm(Arc<Shared>);
+struct Alarm(Option<Arc<Shared>>);
+
+impl Alarm {
+    fn disarm(mut self) {
+        self.0 = None;
+    }
+}
 
 impl Drop for Alarm {
     fn drop(&mut self) {
-        self.0.abandon();
+        if let Some(shared) = &self.0 {
+            shared.abandon();
+        }
     }
 }
 
@@ -251,12 +259,12 @@ struct Seat {
 
 impl Seat {
     fn play(self, waker: Waker) -> io::Result<Record> {
-        let alarm = Alarm(Arc::clone(&self.shared));
+        let alarm = Alarm(Some(Arc::clone(&self.shared)));
         let record = self.prepare().and_then(|config| match self.backend {
             Backend::IoUring => self.run(Uring::new(&config, waker)?),
             Backend::Epoll => self.run(Epoll::new(&config, waker)?),
         })?;
-        std::mem::forget(alarm);
+        alarm.disarm();
         Ok(record)
     }
 

@@ -127,12 +127,10 @@ struct Task {
 
 impl Task {
     fn run(self) -> io::Result<()> {
-        let alarm = Alarm(Arc::clone(&self.shared));
-        let result = self.start();
-        if result.is_ok() {
-            std::mem::forget(alarm);
-        }
-        result
+        let alarm = Alarm(Some(Arc::clone(&self.shared)));
+        self.start()?;
+        alarm.disarm();
+        Ok(())
     }
 
     fn start(self) -> io::Result<()> {
@@ -166,10 +164,18 @@ impl Task {
 }
 
 /// Ends the other shards when this one ends before its time, by an error or a panic.
-struct Alarm(Arc<Shared>);
+struct Alarm(Option<Arc<Shared>>);
+
+impl Alarm {
+    fn disarm(mut self) {
+        self.0 = None;
+    }
+}
 
 impl Drop for Alarm {
     fn drop(&mut self) {
-        self.0.fail();
+        if let Some(shared) = &self.0 {
+            shared.fail();
+        }
     }
 }

@@ -85,6 +85,9 @@ fn execute(cli: &Cli) -> Result<bool, Box<dyn Error>> {
         return Err(format!("{} exists: move it or choose another name", out.display()).into());
     }
     let programs = std::env::current_exe()?.parent().ok_or("a program without a folder")?.to_owned();
+    // The commands stand in the record: as whoever repeats them types them, and not with this machine's folders.
+    let here = std::env::current_dir()?;
+    let programs = programs.strip_prefix(&here).map_or(programs.clone(), Path::to_owned);
     let redis = cli.redis.as_deref().map(RedisServer::start).transpose()?;
     let contestants = contestants(cli, &programs, redis.as_ref());
 
