@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use throng_report::{Summary, Verdict};
 
-use crate::harness::{LATE, Running, alone, child_with, codes, output, signal, summary, throng, until};
+use crate::harness::{
+    LATE, Running, alone, backends, child_with, codes, output, signal, summary, throng, until,
+};
 
 /// A run in the background whose server is a process of its own, once traffic flows.
 struct Started {
@@ -75,13 +77,22 @@ fn nobody_is_left_behind_when_the_run_is_killed() {
 #[test]
 fn a_server_that_dies_fails_the_run() {
     let _turn = alone();
-    let run = Started::new(&["-d", "60s"]);
-    run.in_the_middle();
-    signal(run.child("serve"), "KILL");
-    let (code, summary) = run.end();
-    assert_eq!((code, summary.verdict), (Some(99), Verdict::Fail), "{:?}", summary.reasons);
-    assert!(codes(&summary).contains(&"server_died"), "{:?}", summary.reasons);
-    assert!(!summary.incidents.interrupted && summary.connections.lost == 100, "{:?}", summary.connections);
+    for backend in backends() {
+        let run = Started::new(&["-d", "60s", "--backend", backend]);
+        run.in_the_middle();
+        signal(run.child("serve"), "KILL");
+        let (code, summary) = run.end();
+        assert_eq!((code, summary.verdict), (Some(99), Verdict::Fail), "{:?}", summary.reasons);
+        assert!(codes(&summary).contains(&"server_died"), "{:?}", summary.reasons);
+        assert!(
+            !summary.incidents.interrupted && summary.connections.lost == 100,
+            "{:?}",
+            summary.connections
+        );
+        // What was under way has no answer, and is told as such.
+        let messages = &summary.messages;
+        assert_eq!(messages.sent, messages.accepted + messages.refused + messages.unknown, "{messages:?}");
+    }
 }
 
 #[test]

@@ -155,6 +155,17 @@ pub(crate) fn program(name: &str) -> Option<String> {
     found.map(|file| file.display().to_string())
 }
 
+/// The backends that this kernel runs; io-uring missing is told.
+pub(crate) fn backends() -> Vec<&'static str> {
+    match throng_reactor::backend::select("io-uring".parse().unwrap()) {
+        Ok(_) => vec!["epoll", "io-uring"],
+        Err(why) => {
+            skip(&format!("io-uring: {why}"));
+            vec!["epoll"]
+        }
+    }
+}
+
 /// Says that a test did not run; in CI nothing is skipped.
 pub(crate) fn skip(why: &str) {
     assert!(std::env::var_os("CI").is_none(), "CI must not skip this: {why}");
