@@ -206,6 +206,18 @@ fn nothing_is_due_after_the_end() {
 }
 
 #[test]
+fn an_answer_that_comes_after_everybody_was_asked_to_leave_is_no_stray() {
+    let mut pair = Pair::logged_in(|_| {});
+    pair.crowd.due(0, micros(1), micros(1));
+    pair.write(micros(1));
+    pair.crowd.leave();
+    pair.crowd.data(0, &encoded(&[Frame::Accepted { id: MessageId(1) }]), micros(2));
+    let ledger = &pair.crowd.ledger;
+    assert_eq!((ledger.unknown.count, ledger.accepted.count, ledger.strays), (1, 0, 0), "too late to count");
+    assert_eq!(ledger.check(), Ok(()));
+}
+
+#[test]
 fn what_finds_no_room_to_wait_was_attempted_and_is_unsent() {
     let mut pair = Pair::logged_in(|_| {});
     pair.crowd.queue = Queue::new(2);
