@@ -32,7 +32,7 @@ use crate::{Plan, Sources};
 /// From one handing over of the running second's measurements to the next.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long closing may take before the reactor is dropped with what is left.
+/// How long closing may stand still before the reactor is dropped with what is left.
 const LEAVE_LIMIT: Duration = Duration::from_secs(5);
 
 /// Whether there is more to do.
@@ -65,6 +65,8 @@ enum Stage {
     Drained,
     /// Closes connections.
     Leaving {
+        /// Connections that were left when last one closed, and when that will have been too long ago.
+        slots: u32,
         until: Nanos,
     },
     Done,
@@ -295,13 +297,16 @@ impl<R: Reactor> Worker<R> {
             Stage::Drained => {
                 if shared.leave.opens().is_some_and(|opens| opens <= now) {
                     self.crowd.leave();
-                    self.stage = Stage::Leaving { until: now + LEAVE_LIMIT };
+                    self.stage = Stage::Leaving { slots: self.crowd.slots, until: now + LEAVE_LIMIT };
                     self.hurry = true;
                 }
             }
-            Stage::Leaving { until } => {
+            Stage::Leaving { slots, until } => {
                 self.leave();
-                if self.crowd.slots == 0 || now >= until {
+                let left = self.crowd.slots;
+                if left < slots {
+                    self.stage = Stage::Leaving { slots: left, until: now + LEAVE_LIMIT };
+                } else if left == 0 || now >= until {
                     self.stage = Stage::Done;
                     self.hurry = true;
                 }
@@ -429,7 +434,7 @@ impl<R: Reactor> Worker<R> {
                 }
                 at_most(self.next_heartbeat());
             }
-            Stage::Draining { until } | Stage::Leaving { until } => at_most(Some(until)),
+            Stage::Draining { until } | Stage::Leaving { until, .. } => at_most(Some(until)),
             Stage::Drained => at_most(self.shared.leave.opens()),
             Stage::Done => {}
         }

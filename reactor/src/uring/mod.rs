@@ -37,7 +37,7 @@ use self::conn::{CLOSED_BY_USER, CONNECT, Conn, PAUSED, READABLE, STASHED};
 pub use self::probe::probe;
 use self::request::{Request, Tag};
 use self::ring::Ring;
-use self::transfer::Sending;
+use self::transfer::{Sending, cancel};
 use crate::limits::{ACCEPTS_PER_TURN, BATCH_EVENTS};
 use crate::pool::Pool;
 use crate::slot::Slots;
@@ -262,6 +262,9 @@ impl Reactor for Uring {
 
 impl Drop for Uring {
     fn drop(&mut self) {
+        for (slot, conn) in self.conns.iter() {
+            cancel(&mut self.ring, slot, conn);
+        }
         let quiet = self.ring.quiesce(|completion| {
             if completion.request.tag() == Tag::Accept {
                 drop(accept::accepted(completion));

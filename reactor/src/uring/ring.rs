@@ -26,8 +26,10 @@ const COMPLETIONS: u32 = 8192;
 const _: () =
     assert!(COMPLETIONS as usize >= 4 * crate::limits::BATCH_EVENTS, "a batch must not overflow it");
 
-/// Waits of [`Ring::quiesce`] before it gives up.
+/// Waits of [`Ring::quiesce`] that bring nothing before it gives up.
 const QUIESCE_WAITS: usize = 100;
+/// Completions that one of these waits asks for: the kernel ends no more than that in one pass.
+const QUIESCE_BATCH: usize = 512;
 /// The longest of these waits.
 const QUIESCE_WAIT: std::time::Duration = std::time::Duration::from_millis(10);
 
@@ -231,10 +233,15 @@ impl Ring {
         Some(completion)
     }
 
-    /// Cancels everything and waits for the last completion of each; `each` gets them all. False: something is still
-    /// in flight, and the memory that it names must never be freed.
+    /// Waits for the last completion of each request, after the caller has cancelled by name what it knows of; the rest is
+    /// cancelled here. `each` gets them all. False: something is still in flight, and the memory that it names must never
+    /// be freed.
+    ///
+    /// Cancelling everything at once is kept for few: the kernel begins its search anew for each that it finds, and passes
+    /// all those that it has found (two seconds for 19,000 polls).
     pub(super) fn quiesce(&mut self, mut each: impl FnMut(Completion)) -> bool {
-        for _ in 0..QUIESCE_WAITS {
+        let (mut idle, mut before) = (0, usize::MAX);
+        loop {
             while self.has_completions() {
                 while let Some(completion) = self.next() {
                     each(completion);
@@ -243,15 +250,21 @@ impl Ring {
             if self.in_flight == 0 {
                 return true;
             }
-            let entry = opcode::AsyncCancel2::new(CancelBuilder::any()).build();
-            // SAFETY: the entry names no memory.
-            unsafe { self.push(entry, Request::CANCEL) };
+            idle = if self.in_flight < before { 0 } else { idle + 1 };
+            before = self.in_flight;
+            if idle >= QUIESCE_WAITS {
+                return false;
+            }
+            if idle > 0 {
+                let entry = opcode::AsyncCancel2::new(CancelBuilder::any()).build();
+                // SAFETY: the entry names no memory.
+                unsafe { self.push(entry, Request::CANCEL) };
+            }
             let until = crate::sys::clock::now() + QUIESCE_WAIT;
-            if self.enter(1, Some(until)).is_err() {
+            if self.enter(self.in_flight.min(QUIESCE_BATCH), Some(until)).is_err() {
                 return false;
             }
         }
-        false
     }
 }
 

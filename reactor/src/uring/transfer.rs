@@ -13,11 +13,11 @@ use std::io;
 
 use super::Uring;
 use super::conn::{
-    CLOSED_BY_USER, CONNECT, ENDING, EOF, IN_FLIGHT, LISTED, PAUSED, POLL, READABLE, RECV, SEND, SHUTDOWN,
+    CLOSED_BY_USER, CONNECT, Conn, ENDING, EOF, IN_FLIGHT, LISTED, PAUSED, POLL, READABLE, RECV, SEND, SHUTDOWN,
     STASHED,
 };
 use super::request::{Request, Tag};
-use super::ring::Completion;
+use super::ring::{Completion, Ring};
 use crate::limits::BATCH_EVENTS;
 use crate::sys::socket;
 use crate::{Event, Slot};
@@ -264,8 +264,7 @@ impl Uring {
         }
     }
 
-    /// Begins the end of a connection, for an errno or (0) because the user wants it. What is in flight is cancelled;
-    /// a receive ends by itself.
+    /// Begins the end of a connection, for an errno or (0) because the user wants it. What is in flight is cancelled.
     pub(super) fn end(&mut self, slot: Slot, errno: i32) {
         let Some(conn) = self.conns.get_mut(slot) else { return };
         if conn.socket().is_none() || conn.has(ENDING) {
@@ -273,11 +272,7 @@ impl Uring {
         }
         conn.set(ENDING);
         conn.errno = errno as u16;
-        for (flag, tag) in [(POLL, Tag::Poll), (SEND, Tag::Send), (CONNECT, Tag::Connect)] {
-            if conn.has(flag) {
-                self.ring.cancel(Request::of(tag, slot));
-            }
-        }
+        cancel(&mut self.ring, slot, conn);
         self.end_if_quiet(slot);
     }
 
@@ -319,6 +314,15 @@ impl Uring {
             }
             events.push(Event::Closed { slot, error });
             self.conns.retire(slot);
+        }
+    }
+}
+
+/// Cancels what is in flight for a connection. A receive ends by itself.
+pub(super) fn cancel(ring: &mut Ring, slot: Slot, conn: &Conn) {
+    for (flag, tag) in [(POLL, Tag::Poll), (SEND, Tag::Send), (CONNECT, Tag::Connect)] {
+        if conn.has(flag) {
+            ring.cancel(Request::of(tag, slot));
         }
     }
 }
