@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use throng_benches::{BENCH_MEASUREMENT, BENCH_SAMPLES, BENCH_WARM_UP};
-use throng_reactor::slot::{INDEX_BITS, TABLE_BITS};
+use throng_reactor::slot::{INDEX_BITS, REACTOR_BITS};
 use throng_reactor::{Slot, SlotMap};
 
 /// A record as large as a session: with its name it fills a cache line.
@@ -15,7 +15,7 @@ const _: () = assert!(size_of::<Option<(Slot, Record)>>() == 64);
 const LOOKUPS: usize = 1024;
 
 fn slot(index: usize, generation: u64) -> Slot {
-    Slot::from_word(generation << (INDEX_BITS + TABLE_BITS) | index as u64).expect("a generation is not zero")
+    Slot::from_word(generation << (INDEX_BITS + REACTOR_BITS) | index as u64).expect("a generation is not zero")
 }
 
 /// The names of all `len` indices, a power of two, in an order that no prefetcher follows.

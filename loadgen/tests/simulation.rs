@@ -47,7 +47,9 @@ fn play_on(
     let world = World::new(seed, faults);
     world.keep_trace();
 
-    let sims: Vec<Sim> = (0..SHARDS).map(|_| world.reactor(&Config::default())).collect();
+    let sims: Vec<Sim> = (0..SHARDS)
+        .map(|number| world.reactor(&Config { number: number as u16, ..Config::default() }))
+        .collect();
     let wakers: Vec<_> = sims.iter().map(|sim| sim.waker().clone()).collect();
     let server = Shared::new(config, Mailboxes::new(wakers.into_iter()));
     let mut shards: Vec<Option<Shard<Sim>>> = Vec::new();

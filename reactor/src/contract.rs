@@ -50,6 +50,8 @@ use crate::{Lease, Nanos, Slot, Waker};
 /// What a reactor is made with.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// Which of the process's reactors this is, below 4096: it stands in every slot, so that no two reactors give the same name.
+    pub number: u16,
     /// Buffers in the receive pool. A power of two, at most 32,768.
     pub recv_buffers: u16,
     /// Bytes of one receive buffer.
@@ -61,6 +63,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Config {
+            number: 0,
             recv_buffers: crate::limits::RECV_BUFFERS,
             recv_buffer_bytes: crate::limits::RECV_BUFFER_BYTES,
             connections_max: crate::limits::CONNECTIONS_MAX,

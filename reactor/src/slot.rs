@@ -3,7 +3,7 @@
 //! ```text
 //!  63      56 55         36 35     24 23              0
 //! +----------+-------------+---------+-----------------+
-//! |   zero   | generation  |  table  |      index      |
+//! |   zero   | generation  | reactor |      index      |
 //! +----------+-------------+---------+-----------------+
 //! ```
 //!
@@ -15,28 +15,28 @@ use std::num::NonZeroU64;
 
 use slab::Slab;
 
-/// Bits of the index: 16 million connections per table, sixteen times the kernel's own limit for one.
+/// Bits of the index: 16 million connections per reactor.
 pub const INDEX_BITS: u32 = 24;
-/// Bits of the table's number.
-pub const TABLE_BITS: u32 = 12;
-/// Bits of the generation. It wraps after a million connections of one table; by then nobody may still hold the name.
+/// Bits of the reactor's number.
+pub const REACTOR_BITS: u32 = 12;
+/// Bits of the generation. It wraps after a million connections of one reactor; by then nobody may still hold the name.
 pub const GENERATION_BITS: u32 = 20;
 const _: () =
-    assert!(INDEX_BITS + TABLE_BITS + GENERATION_BITS == 56, "the upper byte belongs to the backends");
+    assert!(INDEX_BITS + REACTOR_BITS + GENERATION_BITS == 56, "the upper byte belongs to the backends");
 
 const GENERATION_MAX: u32 = (1 << GENERATION_BITS) - 1;
 
-/// The name of one connection of one reactor: {table, index, generation}. Never zero.
+/// The name of one connection of one process: {reactor, index, generation}. Never zero.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Slot(NonZeroU64);
 
 impl Slot {
     /// Puts a slot together. `generation` is in 1..2^20; each part must fit its bits.
-    pub(crate) fn new(table: u16, index: usize, generation: u32) -> Slot {
-        debug_assert!(index < 1 << INDEX_BITS && u32::from(table) < 1 << TABLE_BITS);
+    pub(crate) fn new(reactor: u16, index: usize, generation: u32) -> Slot {
+        debug_assert!(index < 1 << INDEX_BITS && u32::from(reactor) < 1 << REACTOR_BITS);
         debug_assert!((1..=GENERATION_MAX).contains(&generation));
-        let word = u64::from(generation) << (INDEX_BITS + TABLE_BITS)
-            | u64::from(table) << INDEX_BITS
+        let word = u64::from(generation) << (INDEX_BITS + REACTOR_BITS)
+            | u64::from(reactor) << INDEX_BITS
             | index as u64;
         Slot(NonZeroU64::new(word).expect("a generation is at least 1"))
     }
@@ -54,21 +54,21 @@ impl Slot {
         NonZeroU64::new(word).map(Slot)
     }
 
-    /// Where the connection stands in its table: small, dense, reused after `Closed`.
+    /// Where the connection stands in its reactor: small, dense, reused after `Closed`.
     pub fn index(self) -> usize {
         (self.word() & ((1 << INDEX_BITS) - 1)) as usize
     }
 
-    /// Which of the shard's tables of descriptors it stands in.
-    pub fn table(self) -> u16 {
-        (self.word() >> INDEX_BITS) as u16 & ((1 << TABLE_BITS) - 1)
+    /// Whose connection it is: [`crate::Config::number`] of its reactor.
+    pub fn reactor(self) -> u16 {
+        (self.word() >> INDEX_BITS) as u16 & ((1 << REACTOR_BITS) - 1)
     }
 }
 
 impl fmt::Debug for Slot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let generation = self.word() >> (INDEX_BITS + TABLE_BITS);
-        write!(f, "{}/{}#{generation}", self.table(), self.index())
+        let generation = self.word() >> (INDEX_BITS + REACTOR_BITS);
+        write!(f, "{}/{}#{generation}", self.reactor(), self.index())
     }
 }
 
@@ -81,24 +81,25 @@ pub(crate) struct Slots<T> {
     entries: Slab<(Slot, T)>,
     /// Indices whose names are gone, but which the user may still hold in the batch that says so.
     retired: Vec<u32>,
-    table: u16,
+    reactor: u16,
     generation: u32,
 }
 
 impl<T> Slots<T> {
-    pub(crate) fn new(table: u16) -> Slots<T> {
-        Slots { entries: Slab::new(), retired: Vec::new(), table, generation: 0 }
+    /// Those of reactor number `reactor`.
+    pub(crate) fn new(reactor: u16) -> Slots<T> {
+        Slots { entries: Slab::new(), retired: Vec::new(), reactor, generation: 0 }
     }
 
     pub(crate) fn len(&self) -> usize {
         self.entries.len() - self.retired.len()
     }
 
-    /// Gives `value` a name that no connection of this table has had in the last million.
+    /// Gives `value` a name that no connection of this reactor has had in the last million.
     pub(crate) fn insert(&mut self, value: T) -> Slot {
         self.generation = self.generation % GENERATION_MAX + 1;
         let vacant = self.entries.vacant_entry();
-        let slot = Slot::new(self.table, vacant.key(), self.generation);
+        let slot = Slot::new(self.reactor, vacant.key(), self.generation);
         vacant.insert((slot, value));
         slot
     }
@@ -224,7 +225,7 @@ mod tests {
     #[test]
     fn a_slot_survives_the_trip_through_a_word() {
         let slot = Slot::new(263, 19_999, GENERATION_MAX);
-        assert_eq!((slot.table(), slot.index()), (263, 19_999));
+        assert_eq!((slot.reactor(), slot.index()), (263, 19_999));
         assert_eq!(Slot::from_word(slot.word()), Some(slot));
         assert_eq!(Slot::from_word(0), None);
         assert_eq!(Slot::from_word(1 << 56 | slot.word()), None);

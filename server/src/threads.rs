@@ -141,8 +141,11 @@ impl Task {
         let kept: Vec<_> = self.wakers.iter().filter_map(Waker::descriptor).collect();
         sys::files::private_table(&kept)?;
         let waker = self.wakers[usize::from(self.me)].clone();
-        let reactor =
-            throng_reactor::Config { connections_max: config.connections_max, ..Default::default() };
+        let reactor = throng_reactor::Config {
+            number: self.me,
+            connections_max: config.connections_max,
+            ..Default::default()
+        };
         match config.backend {
             Backend::Epoll => self.serve(Epoll::new(&reactor, waker)?),
             Backend::IoUring => self.serve(Uring::new(&reactor, waker)?),

@@ -73,7 +73,7 @@ impl Epoll {
             poller: Poller::new(&waker)?,
             waker,
             pool: Pool::new(config.recv_buffers, config.recv_buffer_bytes),
-            conns: Slots::new(0),
+            conns: Slots::new(config.number),
             connections_max: config.connections_max,
             unfinished: Slab::new(),
             readable: VecDeque::new(),

@@ -102,9 +102,9 @@ pub(super) struct Host {
 }
 
 impl Host {
-    pub(super) fn new(table: u16, config: &Config) -> Host {
+    pub(super) fn new(config: &Config) -> Host {
         Host {
-            conns: Slots::new(table),
+            conns: Slots::new(config.number),
             connections_max: config.connections_max,
             pool: Pool::new(config.recv_buffers, config.recv_buffer_bytes),
             waker: Waker::simulated(),

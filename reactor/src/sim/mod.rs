@@ -60,7 +60,7 @@ impl World {
     pub fn reactor(&self, config: &Config) -> Sim {
         let mut network = self.0.borrow_mut();
         let host = network.hosts.len();
-        let state = Host::new(0, config);
+        let state = Host::new(config);
         let waker = state.waker.clone();
         network.hosts.push(state);
         Sim { world: self.clone(), host, waker }
@@ -256,6 +256,6 @@ impl Drop for Sim {
                 network.hang_up(link, end, unread);
             }
         }
-        network.hosts[host] = Host::new(0, &Config { recv_buffers: 0, ..Config::default() });
+        network.hosts[host] = Host::new(&Config { recv_buffers: 0, ..Config::default() });
     }
 }

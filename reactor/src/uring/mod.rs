@@ -100,7 +100,7 @@ impl Uring {
             buffers: ManuallyDrop::new(buffers),
             sends: ManuallyDrop::new(Slab::new()),
             waker,
-            conns: Slots::new(0),
+            conns: Slots::new(config.number),
             connections_max: config.connections_max,
             listed: VecDeque::new(),
             starved: 0,

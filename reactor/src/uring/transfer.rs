@@ -13,8 +13,8 @@ use std::io;
 
 use super::Uring;
 use super::conn::{
-    CLOSED_BY_USER, CONNECT, Conn, ENDING, EOF, IN_FLIGHT, LISTED, PAUSED, POLL, READABLE, RECV, SEND, SHUTDOWN,
-    STASHED,
+    CLOSED_BY_USER, CONNECT, Conn, ENDING, EOF, IN_FLIGHT, LISTED, PAUSED, POLL, READABLE, RECV, SEND,
+    SHUTDOWN, STASHED,
 };
 use super::request::{Request, Tag};
 use super::ring::{Completion, Ring};
