@@ -52,12 +52,14 @@ use crate::{Lease, Nanos, Slot, Waker};
 pub struct Config {
     /// Which of the process's reactors this is, below 4096: it stands in every slot, so that no two reactors give the same name.
     pub number: u16,
-    /// Buffers in the receive pool. A power of two, at most 32,768.
+    /// Buffers in the receive pool, at most 32,768.
     pub recv_buffers: u16,
     /// Bytes of one receive buffer.
     pub recv_buffer_bytes: u32,
     /// Connections that the reactor holds at once; beyond it accepting pauses and connecting fails with EMFILE.
     pub connections_max: usize,
+    /// Direct descriptors in one ring's table (io-uring only), at most 32,768. The limit on open files holds for each.
+    pub table_max: u16,
 }
 
 impl Default for Config {
@@ -67,6 +69,7 @@ impl Default for Config {
             recv_buffers: crate::limits::RECV_BUFFERS,
             recv_buffer_bytes: crate::limits::RECV_BUFFER_BYTES,
             connections_max: crate::limits::CONNECTIONS_MAX,
+            table_max: crate::limits::TABLE_MAX,
         }
     }
 }

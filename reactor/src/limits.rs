@@ -15,9 +15,13 @@ pub const ACCEPTS_PER_TURN: u32 = 64;
 /// Default bytes of one receive buffer: about 30 messages of 100 bytes in one system call.
 pub const RECV_BUFFER_BYTES: u32 = 4096;
 
-/// Default buffers in a pool: 2 MiB per reactor, half of [`BATCH_EVENTS`], since a batch is mostly not only data.
+/// Default buffers in a pool: 2 MiB per reactor, half of [`BATCH_EVENTS`], since a batch is mostly not only data. Those that
+/// were never needed at once are never touched.
 pub const RECV_BUFFERS: u16 = 512;
-const _: () = assert!(RECV_BUFFERS.is_power_of_two(), "a buffer ring counts with a mask");
+
+/// Default of direct descriptors in one ring's table: 256 buckets of the kernel's table of polls then hold 128 each, so
+/// cancelling one stays cheap, and the ring's own memory is 5 bytes per connection.
+pub const TABLE_MAX: u16 = 1 << 15;
 
 /// Default of connections per reactor: what an index can name.
 pub const CONNECTIONS_MAX: usize = 1 << crate::slot::INDEX_BITS;

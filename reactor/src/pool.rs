@@ -62,11 +62,6 @@ impl Pool {
         self.returned.borrow_mut().push(index);
     }
 
-    /// Moves every free buffer's number to `to`, for a ring that hands them to the kernel.
-    pub(crate) fn take_all(&self, to: &mut Vec<u16>) {
-        to.append(&mut self.returned.borrow_mut());
-    }
-
     /// Where a buffer begins, for a kernel that writes into it.
     pub(crate) fn address(&self, index: u16) -> *mut u8 {
         assert!(usize::from(index) < self.count, "buffer {index} of {}", self.count);

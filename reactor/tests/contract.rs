@@ -58,6 +58,21 @@ fn has_uring() -> bool {
     probed.is_ok()
 }
 
+/// io-uring with so few descriptors per table that hardly two connections share a ring.
+struct OverSmallTables;
+
+impl Backend for OverSmallTables {
+    type Reactor = Uring;
+
+    fn new() -> OverSmallTables {
+        OverSmallTables
+    }
+
+    fn reactor(&self, config: &Config) -> Uring {
+        OverUring.reactor(&Config { table_max: 2, ..config.clone() })
+    }
+}
+
 struct OverSim(World);
 
 impl Backend for OverSim {
@@ -137,7 +152,16 @@ macro_rules! every_kernel_rule {
                 a_wake_from_another_thread_is_never_lost
                 a_wake_before_the_wait_ends_it
                 a_wait_does_not_end_before_its_deadline
-                an_earlier_deadline_replaces_a_later_one
+                an_earlier_deadline_replaces_a_later_one;
+        }
+    };
+}
+
+/// What a backend shows whose connections are descriptors of the thread's table.
+macro_rules! every_table_rule {
+    ($backend:ty, $available:expr) => {
+        suite! { $backend, $available,
+            kernel:
                 a_full_table_of_descriptors_pauses_accepting
                 a_closed_connection_makes_room_in_a_full_table;
         }
@@ -149,12 +173,22 @@ mod epoll {
     mod with_a_kernel {
         every_kernel_rule!(crate::OverEpoll, true);
     }
+    mod with_a_table {
+        every_table_rule!(crate::OverEpoll, true);
+    }
 }
 
 mod uring {
     every_rule!(crate::OverUring, crate::has_uring());
     mod with_a_kernel {
         every_kernel_rule!(crate::OverUring, crate::has_uring());
+    }
+}
+
+mod uring_with_small_tables {
+    every_rule!(crate::OverSmallTables, crate::has_uring());
+    mod with_a_kernel {
+        every_kernel_rule!(crate::OverSmallTables, crate::has_uring());
     }
 }
 

@@ -21,6 +21,9 @@ fn new(address: SocketAddr) -> io::Result<Socket> {
 
 /// A listener in the SO_REUSEPORT group of its address.
 pub(crate) fn listen(address: SocketAddr) -> io::Result<(OwnedFd, SocketAddr)> {
+    // Only a port that was asked for is kept by a listener that is shut down, to listen again later.
+    let chosen = if address.port() == 0 { Some(reserve(address)?) } else { None };
+    let address = chosen.as_ref().map_or(address, |(_, address)| *address);
     let socket = bound(address)?;
     prepare(socket.as_fd());
     socket.listen(LISTEN_BACKLOG).map_err(at("cannot listen on", address))?;
@@ -111,6 +114,13 @@ pub(crate) fn shutdown_write(socket: BorrowedFd<'_>) {
 /// Ends a listener in every table of descriptors that holds it: close(2) alone ends it only where it is the last.
 pub(crate) fn shutdown(listener: BorrowedFd<'_>) {
     let _ = SockRef::from(&listener).shutdown(std::net::Shutdown::Both);
+}
+
+/// Lets a listener that was shut down listen again, at the address that it kept.
+pub(crate) fn listen_again(listener: BorrowedFd<'_>) -> io::Result<()> {
+    let listen = |listener: SockRef<'_>| listener.listen(LISTEN_BACKLOG);
+    listen(SockRef::from(&listener))
+        .map_err(|error| io::Error::new(error.kind(), format!("a listener cannot listen again: {error}")))
 }
 
 /// Makes the coming close send RST.

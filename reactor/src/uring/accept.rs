@@ -1,19 +1,17 @@
 //! Accepting: everybody in the backlogs, as long as there is room.
 //!
 //! ```text
-//!             no descriptor, or connections_max
-//!   going ─────────────────────────────────────> paused
-//!     ^      AcceptPaused                           │  one of our connections closed, or ACCEPT_RETRY is over
-//!     └─────────────────────────────────────────────┘  and an accept does not fail again: AcceptResumed
+//!             connections_max, or no ring for another table
+//!   going ──────────────────────────────────────────────────> paused
+//!     ^      AcceptPaused; full: the listeners leave the group    │  one of our connections closed, or ACCEPT_RETRY is over,
+//!     └───────────────────────────────────────────────────────────┘  and accepting does not fail again: AcceptResumed
 //! ```
 //!
-//! A multishot accept brings whoever is there, more than were wanted when the room ends in the middle of it: they are
-//! held, in order, and come first when there is room. It is cancelled when the reactor is full, so that the others
-//! stay in the backlog.
+//! Every accept takes one connection into a place that was set aside for it, so there are never more of them in flight than
+//! there is room, and nobody is accepted who cannot be held.
 
-use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use slab::Slab;
 
@@ -21,16 +19,16 @@ use super::Uring;
 use super::conn::{CONNS_MAX, Conn};
 use super::request::Request;
 use super::ring::Completion;
+use super::table::Place;
 use crate::limits::{ACCEPT_RETRY, ACCEPTS_PER_TURN};
 use crate::sys::{clock, socket};
 use crate::{AcceptPause, Event, Nanos, Slot};
 
 #[derive(Default)]
 pub(super) struct Acceptor {
-    /// Those that are stopped stay until their accept has completed.
-    listeners: Slab<Listener>,
-    /// Accepted, but not yet announced. Bounded by the backlogs and the limit on open files.
-    held: VecDeque<OwnedFd>,
+    listeners: Vec<Listener>,
+    /// Accepts in flight.
+    accepts: Slab<Accept>,
     pause: Option<Pause>,
     /// A connection of ours was closed since accepting paused.
     freed: bool,
@@ -40,27 +38,29 @@ pub(super) struct Acceptor {
 
 struct Listener {
     socket: OwnedFd,
-    /// Its accept is in flight.
-    armed: bool,
+    armed: u32,
+}
+
+struct Accept {
+    listener: usize,
+    place: Place,
+    /// The listeners were stopped since it began.
     stopped: bool,
 }
 
 struct Pause {
     /// When to try again; `None` when only a closed connection of our own can help.
     retry: Option<Nanos>,
-    /// An accept was tried again, and has not failed yet.
+    /// Accepting was tried again, and has not failed yet.
     trying: bool,
+    /// The listeners have left their groups.
+    left: bool,
 }
 
 impl Acceptor {
-    /// Notes that a descriptor became free.
+    /// Notes that there is room again.
     pub(super) fn note_freed(&mut self) {
         self.freed = true;
-    }
-
-    /// How many wait to be announced.
-    pub(super) fn held(&self) -> usize {
-        self.held.len()
     }
 
     /// When a paused acceptor wants to try again.
@@ -70,92 +70,93 @@ impl Acceptor {
 }
 
 impl Uring {
-    pub(super) fn is_full(&self) -> bool {
-        self.gauges.connections as usize >= self.connections_max || self.conns.len() >= CONNS_MAX
+    /// How many more connections there may be, besides those for which an accept is in flight.
+    fn room(&self) -> usize {
+        let taken = self.gauges.connections as usize + self.acceptor.accepts.len();
+        let slots = self.conns.len() + self.acceptor.accepts.len();
+        self.connections_max.saturating_sub(taken).min(CONNS_MAX.saturating_sub(slots))
     }
 
-    /// Whether there is somebody to announce right now.
-    pub(super) fn can_admit(&self) -> bool {
-        !self.acceptor.held.is_empty() && !self.is_full()
+    pub(super) fn is_full(&self) -> bool {
+        self.room() == 0
     }
 
     /// Makes a socket a connection.
-    pub(super) fn adopt(&mut self, socket: OwnedFd) -> Slot {
+    pub(super) fn adopt(&mut self, place: Place) -> Slot {
         self.gauges.connections += 1;
-        self.conns.insert(Conn::new(socket))
+        self.conns.insert(Conn::new(place))
     }
 
     pub(super) fn add_listener(&mut self, socket: OwnedFd) {
-        let number = self.acceptor.listeners.insert(Listener { socket, armed: false, stopped: false });
-        if self.acceptor.pause.is_none() {
-            self.arm_accept(number);
-        }
+        self.acceptor.listeners.push(Listener { socket, armed: 0 });
+        self.arm_accepts();
     }
 
-    fn arm_accept(&mut self, number: usize) {
-        let Some(listener) = self.acceptor.listeners.get_mut(number) else { return };
-        if !listener.armed && !listener.stopped {
-            listener.armed = true;
-            self.ring.accept(listener.socket.as_fd(), Request::accept(number));
+    /// Has as many accepts in flight as are useful and allowed; an error says what is missing for more.
+    fn arm_accepts(&mut self) -> Option<io::Error> {
+        for number in 0..self.acceptor.listeners.len() {
+            while self.acceptor.listeners[number].armed < ACCEPTS_PER_TURN && self.room() > 0 {
+                let place = match self.tables.take() {
+                    Ok(place) => place,
+                    Err(error) => return Some(error),
+                };
+                let accept = self.acceptor.accepts.insert(Accept { listener: number, place, stopped: false });
+                let listener = &mut self.acceptor.listeners[number];
+                listener.armed += 1;
+                let ring = self.tables.ring(place.table);
+                ring.accept(listener.socket.as_fd(), place.file, Request::accept(accept));
+            }
         }
-    }
-
-    fn arm_accepts(&mut self) {
-        // Keys of a slab lie below its capacity; a shard has one listener, or a few.
-        for number in 0..self.acceptor.listeners.capacity() {
-            self.arm_accept(number);
-        }
+        None
     }
 
     fn cancel_accepts(&mut self) {
-        for (number, listener) in &self.acceptor.listeners {
-            if listener.armed {
-                self.ring.cancel(Request::accept(number));
-            }
+        for (number, accept) in &self.acceptor.accepts {
+            self.tables.ring(accept.place.table).cancel(Request::accept(number));
         }
     }
 
     /// Ends every listener, and whoever was not announced yet with them. Shutting them down first ends them at once,
-    /// while the accept in flight still holds them, and in other tables of descriptors too.
+    /// while accepts in flight still hold them, and in other tables of descriptors too.
     pub(super) fn stop_accepting(&mut self) {
-        for (_, listener) in &mut self.acceptor.listeners {
-            if !listener.stopped {
-                socket::shutdown(listener.socket.as_fd());
-                listener.stopped = true;
-            }
+        for listener in self.acceptor.listeners.drain(..) {
+            socket::shutdown(listener.socket.as_fd());
+        }
+        for (_, accept) in &mut self.acceptor.accepts {
+            accept.stopped = true;
         }
         self.cancel_accepts();
-        self.acceptor.listeners.retain(|_, listener| listener.armed);
-        self.acceptor.held.clear();
         self.acceptor.pause = None;
     }
 
     pub(super) fn on_accept(&mut self, completion: Completion, events: &mut Vec<Event>) {
-        let number = completion.request.listener();
-        if let Some(socket) = accepted(completion)
-            && self.acceptor.listeners.get(number).is_some_and(|listener| !listener.stopped)
-        {
-            self.acceptor.held.push_back(socket);
+        let Some(accept) = self.acceptor.accepts.try_remove(completion.request.number()) else { return };
+        if completion.result < 0 {
+            self.tables.free(accept.place);
         }
-        if completion.more() {
+        if accept.stopped {
+            if completion.result >= 0 {
+                let request = Request::discard(accept.place);
+                self.tables.ring(accept.place.table).close(accept.place.file, false, request);
+            }
             return;
         }
-        let Some(listener) = self.acceptor.listeners.get_mut(number) else { return };
-        listener.armed = false;
-        if listener.stopped {
-            self.acceptor.listeners.remove(number);
-            return;
-        }
+        self.acceptor.listeners[accept.listener].armed -= 1;
         match -completion.result {
-            libc::EMFILE => self.pause_accepting(AcceptPause::ProcessFiles, events),
+            ..=0 => {
+                self.resume_accepting(events);
+                let slot = self.adopt(accept.place);
+                events.push(Event::Accepted { slot });
+                self.arm_poll(slot);
+            }
             libc::EBADF | libc::EFAULT | libc::EINVAL | libc::ENOTSOCK | libc::EOPNOTSUPP => {
-                self.acceptor.listeners.remove(number);
                 let error = io::Error::from_raw_os_error(-completion.result);
                 let why = format!("a listener is broken, nobody else may close or shut it down: {error}");
                 self.acceptor.broken = Some(io::Error::new(error.kind(), why));
             }
-            // Cancelled, or the completion queue overflowed, or the client left: armed again when there is room.
-            ..=0 | libc::ECANCELED | libc::ECONNABORTED | libc::EPROTO | libc::EINTR | libc::EAGAIN => {}
+            // Cancelled, or the client left: armed again when there is room.
+            libc::ECANCELED | libc::ECONNABORTED | libc::EPROTO | libc::EINTR | libc::EAGAIN => {}
+            libc::EMFILE => self.pause_accepting(AcceptPause::ProcessFiles, events),
             // ENFILE, ENOBUFS, ENOMEM, and whatever else would fail again at once.
             _ => self.pause_accepting(AcceptPause::SystemFiles, events),
         }
@@ -168,7 +169,15 @@ impl Uring {
             self.acceptor.freed = false;
         }
         let retry = (why != AcceptPause::Connections).then(|| clock::now() + ACCEPT_RETRY);
-        self.acceptor.pause = Some(Pause { retry, trying: false });
+        // Where the whole machine lacks something, leaving would help nobody; and an accept in flight would find its
+        // listener broken.
+        let left = why != AcceptPause::SystemFiles && self.acceptor.accepts.is_empty();
+        if left {
+            for listener in &self.acceptor.listeners {
+                socket::shutdown(listener.socket.as_fd());
+            }
+        }
+        self.acceptor.pause = Some(Pause { retry, trying: false, left });
     }
 
     fn resume_accepting(&mut self, events: &mut Vec<Event>) {
@@ -177,8 +186,8 @@ impl Uring {
         }
     }
 
-    /// Announces whoever is held, and pauses or resumes as there is room, while the batch is shorter than `limit`.
-    /// After every wait.
+    /// Pauses or resumes as there is room, and sees to it that accepts are in flight, while the batch is shorter than
+    /// `limit`. After every wait.
     ///
     /// # Errors
     /// A listener that is broken.
@@ -186,50 +195,42 @@ impl Uring {
         if let Some(error) = self.acceptor.broken.take() {
             return Err(error);
         }
-        for _ in 0..ACCEPTS_PER_TURN {
-            // AcceptResumed and Accepted here, AcceptPaused below.
-            if self.is_full() || events.len() + 3 > limit {
-                break;
-            }
-            let Some(socket) = self.acceptor.held.pop_front() else { break };
-            self.resume_accepting(events);
-            let slot = self.adopt(socket);
-            events.push(Event::Accepted { slot });
-            self.arm_poll(slot);
-        }
-        let listens = self.acceptor.listeners.iter().any(|(_, listener)| !listener.stopped);
-        if !listens || events.len() + 1 > limit {
+        if self.acceptor.listeners.is_empty() || events.len() + 2 > limit {
             return Ok(());
         }
-        let full = self.is_full();
-        match &mut self.acceptor.pause {
-            None if full => {
-                self.pause_accepting(AcceptPause::Connections, events);
-                self.cancel_accepts();
-            }
-            None => self.arm_accepts(),
-            Some(_) if full => {}
-            Some(Pause { retry: None, .. }) => {
+        if let Some(pause) = &self.acceptor.pause {
+            if pause.trying {
+                // The accepts went to the kernel, and none has failed.
                 self.resume_accepting(events);
-                self.arm_accepts();
-            }
-            // The accepts went to the kernel, and none has failed.
-            Some(Pause { trying: true, .. }) => self.resume_accepting(events),
-            Some(pause @ Pause { retry: Some(_), .. }) => {
-                if self.acceptor.freed || pause.retry.is_some_and(|at| clock::now() >= at) {
-                    self.acceptor.freed = false;
-                    pause.trying = true;
-                    self.arm_accepts();
+            } else {
+                let waits = pause.retry.is_none_or(|at| clock::now() < at);
+                if waits && !(self.acceptor.freed && self.room() > 0) {
+                    return Ok(());
                 }
+                self.acceptor.freed = false;
+                self.return_to_groups()?;
+            }
+        }
+        let missing = self.arm_accepts();
+        if self.acceptor.accepts.is_empty() {
+            let why = match missing.map(|error| error.raw_os_error()) {
+                None => AcceptPause::Connections,
+                Some(Some(libc::EMFILE)) => AcceptPause::ProcessFiles,
+                Some(_) => AcceptPause::SystemFiles,
+            };
+            self.pause_accepting(why, events);
+        } else if let Some(pause) = &mut self.acceptor.pause {
+            pause.trying = true;
+            if pause.retry.is_none() {
+                self.resume_accepting(events);
             }
         }
         Ok(())
     }
-}
 
-/// The socket that an accept has brought.
-pub(super) fn accepted(completion: Completion) -> Option<OwnedFd> {
-    // SAFETY: a result of an accept that is not negative is a descriptor that the kernel made for us; a completion is
-    // looked at once.
-    (completion.result >= 0).then(|| unsafe { OwnedFd::from_raw_fd(completion.result) })
+    fn return_to_groups(&mut self) -> io::Result<()> {
+        let Some(pause) = self.acceptor.pause.as_mut().filter(|pause| pause.left) else { return Ok(()) };
+        pause.left = false;
+        self.acceptor.listeners.iter().try_for_each(|listener| socket::listen_again(listener.socket.as_fd()))
+    }
 }

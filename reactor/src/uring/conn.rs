@@ -1,68 +1,88 @@
-//! What one connection costs while nothing happens on it: 24 bytes with its name, and one armed poll in the kernel.
+//! What one connection costs while nothing happens on it: 24 bytes with its name, and one armed poll and one place in a
+//! table of direct descriptors in the kernel.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-
+use super::table::Place;
 use crate::slot::INDEX_BITS;
 
 /// Its multishot poll is in flight.
 pub(super) const POLL: u16 = 1 << 0;
-/// A receive is in flight.
+/// A receive is in flight; `buffer` is the kernel's.
 pub(super) const RECV: u16 = 1 << 1;
 /// A send is in flight.
 pub(super) const SEND: u16 = 1 << 2;
-/// The wait for the outcome of its connect is in flight.
+/// The outcome of its connect is waited for.
 pub(super) const CONNECT: u16 = 1 << 3;
+/// The question for its error is in flight.
+pub(super) const CHECK: u16 = 1 << 4;
+/// The sending of FIN is in flight.
+pub(super) const FIN: u16 = 1 << 5;
 /// Anything is in flight: neither the socket may be closed nor the slot be freed.
-pub(super) const IN_FLIGHT: u16 = POLL | RECV | SEND | CONNECT;
+pub(super) const IN_FLIGHT: u16 = POLL | RECV | SEND | CONNECT | CHECK | FIN;
 /// It stands in the list of connections to receive from.
-pub(super) const LISTED: u16 = 1 << 4;
+pub(super) const LISTED: u16 = 1 << 6;
 /// The user wants nothing for now.
-pub(super) const PAUSED: u16 = 1 << 5;
+pub(super) const PAUSED: u16 = 1 << 7;
 /// There may be something to receive that no poll will announce again.
-pub(super) const READABLE: u16 = 1 << 6;
+pub(super) const READABLE: u16 = 1 << 8;
 /// Bytes that arrived during a pause stand in the side table.
-pub(super) const STASHED: u16 = 1 << 7;
+pub(super) const STASHED: u16 = 1 << 9;
 /// The end of the stream was received.
-pub(super) const EOF: u16 = 1 << 8;
+pub(super) const EOF: u16 = 1 << 10;
 /// FIN is to follow the send in flight.
-pub(super) const SHUTDOWN: u16 = 1 << 9;
+pub(super) const SHUTDOWN: u16 = 1 << 11;
 /// It ends as soon as nothing is in flight.
-pub(super) const ENDING: u16 = 1 << 10;
+pub(super) const ENDING: u16 = 1 << 12;
 /// The user closed it.
-pub(super) const CLOSED_BY_USER: u16 = 1 << 11;
+pub(super) const CLOSED_BY_USER: u16 = 1 << 13;
+/// Its end is to be a RST.
+pub(super) const RESET: u16 = 1 << 14;
+/// The closing of its socket is in flight.
+pub(super) const CLOSING: u16 = 1 << 15;
 
 /// Most connections of one reactor, so that every slot has an index.
 pub(super) const CONNS_MAX: usize = 1 << INDEX_BITS;
 
 const NO_SEND: u32 = u32::MAX;
+const NO_FILE: u16 = u16::MAX;
 
 /// One connection. Without a socket it is closed and only keeps its index until the user has seen `Closed`.
 #[derive(Debug)]
 pub(super) struct Conn {
-    socket: Option<OwnedFd>,
     /// The place of the unfinished send in its side table.
     send: u32,
+    table: u16,
+    file: u16,
+    /// The pool's buffer that a receive in flight fills.
+    pub(super) buffer: u16,
     /// What ended it: an errno; 0 when the user did, or nothing has.
     pub(super) errno: u16,
     flags: u16,
 }
-const _: () = assert!(size_of::<Conn>() == 12);
 const _: () = assert!(size_of::<Option<(crate::Slot, Conn)>>() == 24, "with its name, as the slab holds it");
 
 impl Conn {
-    pub(super) fn new(socket: OwnedFd) -> Conn {
-        Conn { socket: Some(socket), send: NO_SEND, errno: 0, flags: 0 }
+    pub(super) fn new(place: Place) -> Conn {
+        debug_assert!(place.file != NO_FILE);
+        Conn { send: NO_SEND, table: place.table, file: place.file, buffer: 0, errno: 0, flags: 0 }
     }
 
-    /// The socket; `None` when closed.
-    pub(super) fn socket(&self) -> Option<BorrowedFd<'_>> {
-        self.socket.as_ref().map(AsFd::as_fd)
+    /// Where its socket is; `None` when it is closed, or about to be.
+    pub(super) fn place(&self) -> Option<Place> {
+        (!self.has(CLOSING) && self.file != NO_FILE).then_some(Place { table: self.table, file: self.file })
     }
 
-    /// Closes the connection: whoever drops the socket ends it.
-    pub(super) fn take_socket(&mut self) -> Option<OwnedFd> {
+    /// Marks the socket as about to be closed.
+    pub(super) fn begin_closing(&mut self) -> Option<Place> {
         debug_assert!(!self.has(IN_FLIGHT), "closed with a request in flight");
-        self.socket.take()
+        let place = self.place();
+        self.set(CLOSING);
+        place
+    }
+
+    /// The socket is closed: its place, which is free.
+    pub(super) fn end_closing(&mut self) -> Place {
+        self.clear(CLOSING);
+        Place { table: self.table, file: std::mem::replace(&mut self.file, NO_FILE) }
     }
 
     /// Whether any of these flags is set.

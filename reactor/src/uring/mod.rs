@@ -1,24 +1,24 @@
 //! Backend `io-uring`: requests in one ring, completions in another, one system call for a batch of both.
 //!
 //! An idle connection has one multishot poll in the kernel and nothing else. What the poll announces is received into
-//! a buffer that the kernel takes from a ring of them, so buffers are held only by bytes. Sockets are ordinary
-//! descriptors of the thread's table.
+//! a buffer of the pool, so buffers are held only by bytes. Sockets are direct descriptors: each ring has a table of
+//! them, and a reactor as many rings as its connections need ([`table`]).
 //!
 //! ```text
-//!   turn:  returned buffers ─> ring    listed connections ─> recv    (calls since the last turn: send, cancel, ..)
-//!          └────────────────────────── one io_uring_enter: submit, wait ──────────────────────────┘
-//!          completions ─> events       connections with nothing in flight ─> Closed       held clients ─> Accepted
+//!   turn:  listed connections ─> recv        (calls since the last turn: send, cancel, close, ..)
+//!          other rings: submit     first ring: submit, wait     <── eventfd ── other rings, other threads
+//!          completions ─> events       connections with nothing in flight ─> close ─> Closed       room ─> accepts
 //! ```
 //!
-//! A slot ends in three steps: what is in flight for it is cancelled; with the last completion its socket is closed;
-//! when the user comes back after `Closed`, its index is free.
+//! A slot ends in four steps: what is in flight for it is cancelled; with the last completion its socket is closed; then
+//! `Closed` is handed over; when the user comes back after that, its index is free.
 
 mod accept;
-mod buffers;
 mod conn;
 mod probe;
 mod request;
 mod ring;
+mod table;
 #[cfg(test)]
 mod tests;
 mod transfer;
@@ -28,17 +28,18 @@ use std::io;
 use std::mem::ManuallyDrop;
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
+use std::rc::Rc;
 
 use slab::Slab;
 
 use self::accept::Acceptor;
-use self::buffers::BufferRing;
-use self::conn::{CLOSED_BY_USER, CONNECT, Conn, PAUSED, READABLE, STASHED};
+use self::conn::{CLOSED_BY_USER, CONNECT, Conn, PAUSED, READABLE, RESET, STASHED};
 pub use self::probe::probe;
 use self::request::{Request, Tag};
-use self::ring::Ring;
+use self::ring::Completion;
+use self::table::Tables;
 use self::transfer::{Sending, cancel};
-use crate::limits::{ACCEPTS_PER_TURN, BATCH_EVENTS};
+use crate::limits::BATCH_EVENTS;
 use crate::pool::Pool;
 use crate::slot::Slots;
 use crate::sys::{clock, socket};
@@ -47,15 +48,15 @@ use crate::{Close, Config, Event, Gauges, Lease, Nanos, Reactor, Slot, Waker};
 /// Events of a batch that are for closed connections when there are that many, however much there is to receive.
 const ENDED_SHARE: usize = BATCH_EVENTS / 4;
 
-/// Events that one completion can give, at most.
-const EVENTS_PER_COMPLETION: usize = 1;
+/// Events that one completion can give, at most: `AcceptResumed` and `Accepted`.
+const EVENTS_PER_COMPLETION: usize = 2;
 
-/// A reactor over io_uring. User memory per idle connection: 24 bytes, times the slack of the slab; the kernel's: 256
-/// bytes for the poll.
+/// A reactor over io_uring. User memory per idle connection: 24 bytes, and a ring of 152 KiB for every table; the
+/// kernel's: 256 bytes for the poll, 40 for the direct descriptor and 8 for its place.
 pub struct Uring {
-    // Dropped by hand, in this order: the ring, then what the kernel wrote to and read from.
-    ring: ManuallyDrop<Ring>,
-    buffers: ManuallyDrop<BufferRing>,
+    // Dropped by hand, in this order: the rings, then what the kernel wrote to and read from.
+    tables: ManuallyDrop<Tables>,
+    pool: ManuallyDrop<Rc<Pool>>,
     sends: ManuallyDrop<Slab<Sending>>,
     waker: Waker,
     /// Open connections, and closed ones whose `Closed` the user has not seen.
@@ -72,6 +73,8 @@ pub struct Uring {
     acceptor: Acceptor,
     /// Connections whose sockets are closed, and whose `Closed` is owed.
     ended: VecDeque<Slot>,
+    /// Tables to look at; kept for its memory.
+    look_at: Vec<u16>,
     gauges: Gauges,
 }
 
@@ -80,24 +83,18 @@ impl Uring {
     /// one. `waker` is made before.
     ///
     /// # Errors
-    /// A waker without a descriptor, or a pool that is no power of two. Else the kernel's: no descriptor, no memory
-    /// that may be locked, io_uring not allowed; [`probe`] says more.
+    /// A waker without a descriptor. Else the kernel's: no descriptor, no memory that may be locked, io_uring not
+    /// allowed; [`probe`] says more.
     pub fn new(config: &Config, waker: Waker) -> io::Result<Uring> {
-        if waker.descriptor().is_none() {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "a reactor needs a waker with an eventfd",
-            ));
-        }
-        let ring = Ring::new().map_err(|error| {
+        let eventfd = waker.descriptor().ok_or_else(|| {
+            io::Error::new(io::ErrorKind::InvalidInput, "a reactor needs a waker with an eventfd")
+        })?;
+        let tables = Tables::new(config.table_max, eventfd).map_err(|error| {
             io::Error::new(error.kind(), format!("cannot make an io_uring: {}", probe::explain(&error)))
         })?;
-        let pool = Pool::new(config.recv_buffers, config.recv_buffer_bytes);
-        // SAFETY: from here on nothing fails, and `drop` ends both in the right order.
-        let buffers = unsafe { BufferRing::new(&ring, pool, config.recv_buffers)? };
         let mut uring = Uring {
-            ring: ManuallyDrop::new(ring),
-            buffers: ManuallyDrop::new(buffers),
+            tables: ManuallyDrop::new(tables),
+            pool: ManuallyDrop::new(Pool::new(config.recv_buffers, config.recv_buffer_bytes)),
             sends: ManuallyDrop::new(Slab::new()),
             waker,
             conns: Slots::new(config.number),
@@ -108,19 +105,20 @@ impl Uring {
             resumed: false,
             acceptor: Acceptor::default(),
             ended: VecDeque::new(),
+            look_at: Vec::new(),
             gauges: Gauges::default(),
         };
         uring.arm_waker();
         Ok(uring)
     }
 
-    /// Watches the eventfd. Each write completes the poll once more, so the counter is never read; it could only
-    /// overflow after 2^64 wakes.
+    /// Watches the eventfd, which other threads and our other rings write. Each write completes the poll once more, so
+    /// the counter is never read; it could only overflow after 2^64 wakes.
     fn arm_waker(&mut self) {
         let fd = self.waker.descriptor().expect("`new` saw it");
         // SAFETY: the waker owns the descriptor and lives as long as the reactor.
         let eventfd = unsafe { BorrowedFd::borrow_raw(fd) };
-        self.ring.poll(eventfd, libc::POLLIN as u32, true, Request::WAKE);
+        self.tables.first().watch(eventfd, libc::POLLIN as u32, Request::WAKE);
     }
 
     /// Submits, and waits unless there is something to do.
@@ -129,32 +127,68 @@ impl Uring {
             (Some(until), Some(retry)) => Some(until.min(retry)),
             (until, retry) => until.or(retry),
         };
+        let busy = self.tables.submit_others()? || busy;
         let wait = !busy
-            && !self.ring.has_completions()
+            && !self.tables.first().has_completions()
             && until.is_none_or(|until| until > clock::now())
             && self.waker.sleep();
-        self.ring.enter(usize::from(wait), until)
+        self.tables.first().enter(usize::from(wait), until)
     }
 
     /// Turns completions into events, while the batch is shorter than `limit`.
-    fn harvest(&mut self, events: &mut Vec<Event>, limit: usize) {
-        while self.ring.has_completions() {
-            while events.len() + EVENTS_PER_COMPLETION <= limit {
-                let Some(completion) = self.ring.next() else { break };
-                let request = completion.request;
-                match (request.tag(), request.slot()) {
-                    (Tag::Poll, Some(slot)) => self.on_poll(slot, completion),
-                    (Tag::Recv, Some(slot)) => self.on_recv(slot, completion, events),
-                    (Tag::Send, Some(slot)) => self.on_send(slot, completion, events),
-                    (Tag::Connect, Some(slot)) => self.on_connect(slot, completion, events),
-                    (Tag::Accept, _) => self.on_accept(completion, events),
-                    (Tag::Wake, _) if !completion.more() => self.arm_waker(),
-                    _ => {}
+    ///
+    /// # Errors
+    /// What a ring cannot go on after.
+    fn harvest(&mut self, events: &mut Vec<Event>, limit: usize) -> io::Result<()> {
+        let mut look_at = std::mem::take(&mut self.look_at);
+        self.tables.take_busy(&mut look_at);
+        let mut next = 0;
+        while let Some(&number) = look_at.get(next) {
+            next += 1;
+            while self.tables.peek(number).has_completions() {
+                while events.len() + EVENTS_PER_COMPLETION <= limit
+                    && let Some(completion) = self.tables.peek(number).next()
+                {
+                    self.act_on(completion, events);
+                }
+                if events.len() + EVENTS_PER_COMPLETION > limit {
+                    break; // the rest comes next time
                 }
             }
-            if events.len() + EVENTS_PER_COMPLETION > limit {
-                return;
+            if number != 0 && self.tables.peek(number).is_signalled() {
+                self.tables.note(number); // the batch is full, or the kernel did only a part of its work
             }
+            // The first ring told of others: those have their work done now, and their completions taken.
+            if number == 0 && self.tables.take_signal() {
+                self.tables.note_signalled();
+                self.tables.submit_others()?;
+                self.tables.take_busy(&mut look_at);
+            }
+        }
+        look_at.clear();
+        self.look_at = look_at;
+        Ok(())
+    }
+
+    fn act_on(&mut self, completion: Completion, events: &mut Vec<Event>) {
+        let request = completion.request;
+        match (request.tag(), request.slot()) {
+            (Tag::Poll, Some(slot)) => self.on_poll(slot, completion),
+            (Tag::Recv, Some(slot)) => self.on_recv(slot, completion, events),
+            (Tag::Send, Some(slot)) => self.on_send(slot, completion, events),
+            (Tag::Connect, Some(slot)) => self.on_connect(slot, completion, events),
+            (Tag::Check, Some(slot)) => self.on_check(slot, completion, events),
+            (Tag::Fin, Some(slot)) => self.on_fin(slot),
+            (Tag::Close, Some(slot)) => self.on_closed(slot),
+            (Tag::Discard, _) => self.tables.free(request.place()),
+            (Tag::Accept, _) => self.on_accept(completion, events),
+            (Tag::Wake, _) => {
+                self.tables.signal();
+                if !completion.more() {
+                    self.arm_waker();
+                }
+            }
+            _ => {}
         }
     }
 }
@@ -182,12 +216,16 @@ impl Reactor for Uring {
         if self.is_full() {
             return Err(io::Error::from_raw_os_error(libc::EMFILE));
         }
-        let socket = socket::connect(source, target)?;
-        let slot = self.adopt(socket);
-        let conn = self.conns.get_mut(slot).expect("it was just put in");
-        conn.set(CONNECT);
-        let socket = conn.socket().expect("it was just put in");
-        self.ring.poll(socket, libc::POLLOUT as u32, false, Request::of(Tag::Connect, slot));
+        let place = self.tables.take()?;
+        let connecting = socket::connect(source, target).and_then(|socket| self.tables.put(place, &socket));
+        if let Err(error) = connecting {
+            self.tables.free(place);
+            return Err(error);
+        }
+        let slot = self.adopt(place);
+        self.conns.get_mut(slot).expect("it was just put in").set(CONNECT);
+        let request = Request::of(Tag::Connect, slot);
+        self.tables.ring(place.table).poll(place.file, libc::POLLOUT as u32, false, request);
         Ok(slot)
     }
 
@@ -217,11 +255,8 @@ impl Reactor for Uring {
 
     fn close(&mut self, slot: Slot, how: Close) {
         let Some(conn) = self.conns.get_mut(slot) else { return };
-        if how == Close::Reset
-            && !conn.has(CLOSED_BY_USER)
-            && let Some(socket) = conn.socket()
-        {
-            socket::reset_on_close(socket);
+        if how == Close::Reset && !conn.has(CLOSED_BY_USER) {
+            conn.set(RESET);
         }
         conn.set(CLOSED_BY_USER);
         conn.errno = 0; // also of one that has just failed: the user asked for the end
@@ -234,19 +269,17 @@ impl Reactor for Uring {
         let start = events.len();
         let limit = start + BATCH_EVENTS;
         loop {
-            self.buffers.refill();
             if self.resumed {
                 self.unstash(events, limit / 2);
             }
             self.receive_listed();
-            let busy = events.len() > start || !self.ended.is_empty() || self.can_admit();
+            let busy = events.len() > start || !self.ended.is_empty();
             self.wait(until, busy)?;
             if self.waker.awaken() {
                 events.push(Event::Wake);
             }
-            let shares = (2 * self.ended.len()).min(ENDED_SHARE)
-                + (self.acceptor.held() + 2).min(ACCEPTS_PER_TURN as usize);
-            self.harvest(events, limit - shares);
+            let shares = (2 * self.ended.len()).min(ENDED_SHARE) + 2; // accepting pauses or resumes
+            self.harvest(events, limit - shares)?;
             self.hand_over_ended(events, limit);
             self.accept(events, limit)?;
             if events.len() > start || until.is_some_and(|until| clock::now() >= until) {
@@ -256,30 +289,31 @@ impl Reactor for Uring {
     }
 
     fn gauges(&self) -> Gauges {
-        Gauges { syscalls: self.ring.syscalls, overflows: self.ring.overflows, ..self.gauges }
+        let (syscalls, overflows) = self.tables.counts();
+        Gauges { syscalls, overflows, ..self.gauges }
     }
 }
 
 impl Drop for Uring {
     fn drop(&mut self) {
         for (slot, conn) in self.conns.iter() {
-            cancel(&mut self.ring, slot, conn);
-        }
-        let quiet = self.ring.quiesce(|completion| {
-            if completion.request.tag() == Tag::Accept {
-                drop(accept::accepted(completion));
+            if let Some(place) = conn.place() {
+                cancel(self.tables.ring(place.table), slot, conn);
             }
-        });
+        }
+        self.stop_accepting();
+        let mut quiet = true;
+        for ring in self.tables.rings() {
+            quiet &= ring.quiesce();
+        }
         // SAFETY: each is taken or dropped once, here.
         unsafe {
-            ManuallyDrop::drop(&mut self.ring);
+            ManuallyDrop::drop(&mut self.tables);
             if quiet {
-                ManuallyDrop::drop(&mut self.buffers);
+                ManuallyDrop::drop(&mut self.pool);
                 ManuallyDrop::drop(&mut self.sends);
-            } else {
-                // The kernel may still write to or read from them, whenever it ends what was in flight.
-                ManuallyDrop::take(&mut self.buffers).leak();
             }
+            // Else the kernel may still write to or read from them, whenever it ends what was in flight: they leak.
         }
     }
 }

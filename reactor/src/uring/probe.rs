@@ -2,12 +2,13 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::AsFd;
+use std::mem::MaybeUninit;
+use std::os::fd::AsRawFd;
+use std::rc::Rc;
 
 use io_uring::{Probe, opcode};
 use socket2::{Domain, Socket, Type};
 
-use super::buffers::BufferRing;
 use super::request::{Request, Tag};
 use super::ring::{Completion, Ring};
 use crate::pool::Pool;
@@ -18,12 +19,15 @@ use crate::sys::clock;
 const KERNEL_MIN: (u32, u32) = (6, 12);
 
 /// What the backend asks the kernel to do.
-const OPCODES: [(u8, &str); 5] = [
+const OPCODES: [(u8, &str); 8] = [
     (opcode::PollAdd::CODE, "POLL_ADD"),
     (opcode::Recv::CODE, "RECV"),
     (opcode::Send::CODE, "SEND"),
     (opcode::AsyncCancel::CODE, "ASYNC_CANCEL"),
-    (opcode::AcceptMulti::CODE, "ACCEPT"),
+    (opcode::Accept::CODE, "ACCEPT"),
+    (opcode::Close::CODE, "CLOSE"),
+    (opcode::Shutdown::CODE, "SHUTDOWN"),
+    (opcode::SetSockOpt::CODE, "URING_CMD"),
 ];
 
 /// How long a step of the check may take.
@@ -110,56 +114,66 @@ impl fmt::Display for Odd {
 
 /// Goes once through the life of a connection.
 fn check_behaviour(ring: &mut Ring) -> Result<(), String> {
-    let system = |error: io::Error| error.to_string();
-    let pool = Pool::new(2, 64);
-    // SAFETY: the caller's ring outlives the buffers only after they were unregistered, below; when it is not quiet
-    // even then, they are leaked.
-    let mut buffers = unsafe { BufferRing::new(ring, pool, 2) }.map_err(system)?;
-    let outcome = check_connection(ring, &mut buffers);
-    let quiet = ring.quiesce(drop);
-    if !quiet || ring.submitter().unregister_buf_ring(0).is_err() {
-        buffers.leak();
+    let pool = Pool::new(1, 64);
+    let outcome = check_connection(ring, &pool);
+    if !ring.quiesce() {
+        std::mem::forget(pool); // the kernel may still write to it
         return Err("requests that were cancelled did not end".to_owned());
     }
     outcome
 }
 
-fn check_connection(ring: &mut Ring, buffers: &mut BufferRing) -> Result<(), String> {
+fn check_connection(ring: &mut Ring, pool: &Rc<Pool>) -> Result<(), String> {
     let system = |error: io::Error| error.to_string();
     let (here, there) = Socket::pair(Domain::UNIX, Type::STREAM.nonblocking(), None).map_err(system)?;
+    ring.submitter().register_files_sparse(2).map_err(system)?;
+    ring.submitter().register_files_update(1, &[here.as_raw_fd()]).map_err(system)?;
+    drop(here);
+    let file = 1;
     let slot = Slots::new(0).insert(());
-    let poll = Request::of(Tag::Poll, slot);
-    let recv = Request::of(Tag::Recv, slot);
+    let of = |tag| Request::of(tag, slot);
+    let buffer = pool.take().ok_or("the pool is empty")?;
+    let (to, len) = (pool.address(buffer), pool.size() as u32);
 
-    ring.poll(here.as_fd(), libc::POLLIN as u32, true, poll);
+    ring.poll(file, libc::POLLIN as u32, true, of(Tag::Poll));
     for round in 0..2u8 {
         ring.enter(0, None).map_err(system)?;
         there.send(&[round]).map_err(system)?;
         expect(ring, "a multishot poll did not announce bytes", |completion| {
-            completion.request == poll && completion.result > 0 && completion.more()
+            completion.request == of(Tag::Poll) && completion.result > 0 && completion.more()
         })?;
-        if !buffers.promise() {
-            return Err("a returned buffer is not there".to_owned());
-        }
-        ring.recv(here.as_fd(), recv);
-        let received = expect(ring, "a receive took no buffer of the ring", |completion| {
-            completion.request == recv && completion.result == 1 && completion.buffer().is_some()
+        // SAFETY: the buffer was taken and is used for this alone; the caller leaks the pool when something is left in
+        // flight.
+        unsafe { ring.recv(file, to, len, of(Tag::Recv)) };
+        expect(ring, "a receive did not bring the bytes", |completion| {
+            completion.request == of(Tag::Recv) && completion.result == 1
         })?;
-        match buffers.redeem(received.buffer(), 1) {
-            Some(data) if *data == [round] => {}
-            _ => return Err("a buffer of the ring holds other bytes than were sent".to_owned()),
+        if !pool.with_buffer(buffer, |bytes| bytes[0] == round) {
+            return Err("a buffer holds other bytes than were sent".to_owned());
         }
-        buffers.refill();
     }
-    ring.recv(here.as_fd(), recv);
+    // SAFETY: as above.
+    unsafe { ring.recv(file, to, len, of(Tag::Recv)) };
     expect(ring, "receiving from an empty socket did not end at once", |completion| {
-        completion.request == recv && completion.result == -libc::EAGAIN && completion.buffer().is_none()
+        completion.request == of(Tag::Recv) && completion.result == -libc::EAGAIN
     })?;
-    ring.cancel(poll);
+    ring.check(file, of(Tag::Check));
+    expect(ring, "sending nothing did not succeed", |completion| {
+        completion.request == of(Tag::Check) && completion.result == 0
+    })?;
+    ring.cancel(of(Tag::Poll));
     expect(ring, "a cancelled poll did not end", |completion| {
-        completion.request == poll && completion.result == -libc::ECANCELED && !completion.more()
+        completion.request == of(Tag::Poll) && completion.result == -libc::ECANCELED && !completion.more()
     })?;
-    Ok(())
+    ring.close(file, true, of(Tag::Close));
+    expect(ring, "a direct descriptor could not be closed", |completion| {
+        completion.request == of(Tag::Close) && completion.result == 0
+    })?;
+    let mut end = [MaybeUninit::uninit()];
+    match there.recv(&mut end) {
+        Ok(0) => Ok(()),
+        other => Err(format!("a closed socket is still open: {other:?}")),
+    }
 }
 
 /// Waits for one completion, which must be as `is_right` says.

@@ -1,8 +1,9 @@
 //! The names of requests: what the kernel gives back with every completion.
 
+use super::table::Place;
 use crate::Slot;
 
-/// Which of its requests a completion belongs to.
+/// Which request a completion belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tag {
     /// Watches a connection for something to receive.
@@ -13,34 +14,59 @@ pub(super) enum Tag {
     Send,
     /// Waits for the outcome of a connect.
     Connect,
+    /// Asks for a connection's error.
+    Check,
+    /// Sends FIN.
+    Fin,
+    /// Closes a connection's socket: the last of its requests.
+    Close,
+    /// Closes a socket that nobody heard of.
+    Discard,
     /// Accepts at a listener.
     Accept,
     /// Watches the waker.
     Wake,
-    /// Ends another request. Completes only to say that there was none.
-    Cancel,
+    /// Ends another request, or sets an option. Completes only to say that it could not.
+    Aside,
 }
 
-const TAGS: [Tag; 7] = [Tag::Poll, Tag::Recv, Tag::Send, Tag::Connect, Tag::Accept, Tag::Wake, Tag::Cancel];
+const TAGS: [Tag; 11] = [
+    Tag::Poll,
+    Tag::Recv,
+    Tag::Send,
+    Tag::Connect,
+    Tag::Check,
+    Tag::Fin,
+    Tag::Close,
+    Tag::Discard,
+    Tag::Accept,
+    Tag::Wake,
+    Tag::Aside,
+];
 
-/// The name of a request: its tag in the upper byte, below it the slot of its connection or the number of its
-/// listener.
+/// The name of a request: its tag in the upper byte, below it the slot of its connection, the place of a socket without
+/// one, or the number of an accept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Request(u64);
 
 impl Request {
     pub(super) const WAKE: Request = Request((Tag::Wake as u64) << 56);
-    pub(super) const CANCEL: Request = Request((Tag::Cancel as u64) << 56);
+    pub(super) const ASIDE: Request = Request((Tag::Aside as u64) << 56);
 
     /// One of a connection's.
     pub(super) fn of(tag: Tag, slot: Slot) -> Request {
         Request((tag as u64) << 56 | slot.word())
     }
 
-    /// A listener's.
-    pub(super) fn accept(listener: usize) -> Request {
-        debug_assert!(listener < 1 << 56);
-        Request((Tag::Accept as u64) << 56 | listener as u64)
+    /// An accept's, by its number.
+    pub(super) fn accept(number: usize) -> Request {
+        debug_assert!(number < 1 << 56);
+        Request((Tag::Accept as u64) << 56 | number as u64)
+    }
+
+    /// One of a socket's that is no connection.
+    pub(super) fn discard(place: Place) -> Request {
+        Request((Tag::Discard as u64) << 56 | u64::from(place.table) << 16 | u64::from(place.file))
     }
 
     pub(super) fn word(self) -> u64 {
@@ -60,8 +86,13 @@ impl Request {
         Slot::from_word(self.low())
     }
 
-    /// Which listener's it is, if one's.
-    pub(super) fn listener(self) -> usize {
+    /// Which socket it is about, if one that is no connection.
+    pub(super) fn place(self) -> Place {
+        Place { table: (self.low() >> 16) as u16, file: self.low() as u16 }
+    }
+
+    /// Which accept it is, if one.
+    pub(super) fn number(self) -> usize {
         self.low() as usize
     }
 
@@ -81,7 +112,9 @@ mod tests {
             let back = Request::from_word(Request::of(tag, slot).word());
             assert_eq!((back.tag(), back.slot()), (tag, Some(slot)));
         }
-        assert_eq!(Request::accept(7).listener(), 7);
+        assert_eq!(Request::accept(7).number(), 7);
         assert_eq!(Request::accept(7).tag(), Tag::Accept);
+        let place = Place { table: 300, file: 32_767 };
+        assert_eq!(Request::discard(place).place(), place);
     }
 }

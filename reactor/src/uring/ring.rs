@@ -11,7 +11,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::NonNull;
 
 use io_uring::squeue::{Entry, Flags};
-use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
+use io_uring::types::{CancelBuilder, DestinationSlot, Fd, Fixed, SubmitArgs, Timespec};
 use io_uring::{CompletionQueue, EnterFlags, IoUring, SubmissionQueue, Submitter, cqueue, opcode};
 
 use super::request::Request;
@@ -47,11 +47,6 @@ impl Completion {
     /// Whether the request goes on: a multishot one, which will complete again.
     pub(super) fn more(&self) -> bool {
         cqueue::more(self.flags)
-    }
-
-    /// The receive buffer that the kernel has used.
-    pub(super) fn buffer(&self) -> Option<u16> {
-        cqueue::buffer_select(self.flags)
     }
 
     /// Whether the socket holds more to receive: bytes, or the end.
@@ -112,29 +107,39 @@ impl Ring {
         &self.submitter
     }
 
-    /// Watches a descriptor, once or until it is cancelled.
-    pub(super) fn poll(&mut self, fd: BorrowedFd<'_>, mask: u32, multi: bool, request: Request) {
-        let entry = opcode::PollAdd::new(Fd(fd.as_raw_fd()), mask).multi(multi).build();
+    /// Watches a descriptor of the thread's own table until it is cancelled.
+    pub(super) fn watch(&mut self, fd: BorrowedFd<'_>, mask: u32, request: Request) {
+        let entry = opcode::PollAdd::new(Fd(fd.as_raw_fd()), mask).multi(true).build();
         // SAFETY: the entry names no memory.
         unsafe { self.push(entry, request) };
     }
 
-    /// Receives what is there into a buffer of group 0, at once: EAGAIN if there is nothing.
-    pub(super) fn recv(&mut self, fd: BorrowedFd<'_>, request: Request) {
-        let entry = opcode::Recv::new(Fd(fd.as_raw_fd()), std::ptr::null_mut(), 0)
-            .flags(libc::MSG_DONTWAIT)
-            .buf_group(0)
-            .build()
-            .flags(Flags::BUFFER_SELECT);
-        // SAFETY: the entry names no memory. That of the buffer group is its `BufferRing`'s concern.
+    /// Watches a socket, once or until it is cancelled.
+    pub(super) fn poll(&mut self, file: u16, mask: u32, multi: bool, request: Request) {
+        let entry = opcode::PollAdd::new(fixed(file), mask).multi(multi).build();
+        // SAFETY: the entry names no memory.
         unsafe { self.push(entry, request) };
     }
 
-    /// Accepts everybody until it is cancelled or fails.
-    pub(super) fn accept(&mut self, listener: BorrowedFd<'_>, request: Request) {
-        let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
-        let entry = opcode::AcceptMulti::new(Fd(listener.as_raw_fd())).flags(flags).build();
-        // SAFETY: the entry names no memory.
+    /// Receives what is there, at once: EAGAIN if there is nothing.
+    ///
+    /// # Safety
+    /// The `len` bytes at `to` must be the kernel's alone until the request has completed.
+    pub(super) unsafe fn recv(&mut self, file: u16, to: *mut u8, len: u32, request: Request) {
+        let entry = opcode::Recv::new(fixed(file), to, len).flags(libc::MSG_DONTWAIT).build();
+        // SAFETY: the caller's promise.
+        unsafe { self.push(entry, request) };
+    }
+
+    /// Accepts one connection into a free place.
+    pub(super) fn accept(&mut self, listener: BorrowedFd<'_>, file: u16, request: Request) {
+        let (null, none) = (std::ptr::null_mut(), std::ptr::null_mut());
+        let place = DestinationSlot::try_from_slot_target(u32::from(file)).expect("it has 16 bits");
+        let entry = opcode::Accept::new(Fd(listener.as_raw_fd()), null, none)
+            .file_index(Some(place))
+            .flags(libc::SOCK_NONBLOCK)
+            .build();
+        // SAFETY: null for address and length means that the caller does not want them.
         unsafe { self.push(entry, request) };
     }
 
@@ -142,12 +147,44 @@ impl Ring {
     ///
     /// # Safety
     /// `bytes` must stay where they are, unchanged, until the request has completed.
-    pub(super) unsafe fn send(&mut self, fd: BorrowedFd<'_>, bytes: &[u8], request: Request) {
+    pub(super) unsafe fn send(&mut self, file: u16, bytes: &[u8], request: Request) {
         // The rest of a buffer beyond 4 GiB follows as after any short send.
         let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         let flags = libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
-        let entry = opcode::Send::new(Fd(fd.as_raw_fd()), bytes.as_ptr(), len).flags(flags).build();
+        let entry = opcode::Send::new(fixed(file), bytes.as_ptr(), len).flags(flags).build();
         // SAFETY: the caller's promise.
+        unsafe { self.push(entry, request) };
+    }
+
+    /// Asks for a socket's error, which becomes the result: sending nothing does that and nothing else.
+    pub(super) fn check(&mut self, file: u16, request: Request) {
+        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+        let entry = opcode::Send::new(fixed(file), std::ptr::null(), 0).flags(flags).build();
+        // SAFETY: the entry names no bytes.
+        unsafe { self.push(entry, request) };
+    }
+
+    /// Sends FIN. A thread of the kernel's does it: shutdown has no way that cannot wait.
+    pub(super) fn shutdown(&mut self, file: u16, request: Request) {
+        let entry = opcode::Shutdown::new(fixed(file), libc::SHUT_WR).build();
+        // SAFETY: the entry names no memory.
+        unsafe { self.push(entry, request) };
+    }
+
+    /// Closes a socket of this ring's table, with RST if so wished.
+    pub(super) fn close(&mut self, file: u16, reset: bool, request: Request) {
+        if reset {
+            static AT_ONCE: libc::linger = libc::linger { l_onoff: 1, l_linger: 0 };
+            let (level, name) = (libc::SOL_SOCKET as u32, libc::SO_LINGER as u32);
+            let (value, len) = ((&raw const AT_ONCE).cast(), size_of::<libc::linger>() as u32);
+            let entry = opcode::SetSockOpt::new(fixed(file), level, name, value, len)
+                .build()
+                .flags(Flags::IO_HARDLINK | Flags::SKIP_SUCCESS);
+            // SAFETY: the value is a static.
+            unsafe { self.push(entry, Request::ASIDE) };
+        }
+        let entry = opcode::Close::new(fixed(file)).build();
+        // SAFETY: the entry names no memory.
         unsafe { self.push(entry, request) };
     }
 
@@ -156,13 +193,13 @@ impl Ring {
     pub(super) fn cancel(&mut self, request: Request) {
         let entry = opcode::AsyncCancel::new(request.word()).build().flags(Flags::SKIP_SUCCESS);
         // SAFETY: the entry names no memory.
-        unsafe { self.push(entry, Request::CANCEL) };
+        unsafe { self.push(entry, Request::ASIDE) };
     }
 
     /// # Safety
     /// Memory that `entry` names must stay valid, and what it names for writing untouched, until `request` completes.
     unsafe fn push(&mut self, entry: Entry, request: Request) {
-        self.in_flight += usize::from(request != Request::CANCEL);
+        self.in_flight += usize::from(request != Request::ASIDE);
         let entry = entry.user_data(request.word());
         // SAFETY: as the caller promised; an entry that waits is pushed later, unchanged.
         if self.waiting.is_empty() && unsafe { self.submissions.push(&entry) }.is_ok() {
@@ -218,6 +255,11 @@ impl Ring {
         }
     }
 
+    /// Whether the kernel has something for this ring: completions, or work that becomes some in the next `enter`.
+    pub(super) fn is_signalled(&mut self) -> bool {
+        self.submissions.taskrun() || self.submissions.cq_overflow() || self.has_completions()
+    }
+
     /// Whether there are completions to take.
     pub(super) fn has_completions(&mut self) -> bool {
         self.completions.sync();
@@ -229,23 +271,21 @@ impl Ring {
         let entry = self.completions.next()?;
         let request = Request::from_word(entry.user_data());
         let completion = Completion { request, result: entry.result(), flags: entry.flags() };
-        self.in_flight -= usize::from(request != Request::CANCEL && !completion.more());
+        self.in_flight -= usize::from(request != Request::ASIDE && !completion.more());
         Some(completion)
     }
 
     /// Waits for the last completion of each request, after the caller has cancelled by name what it knows of; the rest is
-    /// cancelled here. `each` gets them all. False: something is still in flight, and the memory that it names must never
+    /// cancelled here. False: something is still in flight, and the memory that it names must never
     /// be freed.
     ///
     /// Cancelling everything at once is kept for few: the kernel begins its search anew for each that it finds, and passes
     /// all those that it has found (two seconds for 19,000 polls).
-    pub(super) fn quiesce(&mut self, mut each: impl FnMut(Completion)) -> bool {
+    pub(super) fn quiesce(&mut self) -> bool {
         let (mut idle, mut before) = (0, usize::MAX);
         loop {
             while self.has_completions() {
-                while let Some(completion) = self.next() {
-                    each(completion);
-                }
+                while self.next().is_some() {}
             }
             if self.in_flight == 0 {
                 return true;
@@ -258,7 +298,7 @@ impl Ring {
             if idle > 0 {
                 let entry = opcode::AsyncCancel2::new(CancelBuilder::any()).build();
                 // SAFETY: the entry names no memory.
-                unsafe { self.push(entry, Request::CANCEL) };
+                unsafe { self.push(entry, Request::ASIDE) };
             }
             let until = crate::sys::clock::now() + QUIESCE_WAIT;
             if self.enter(self.in_flight.min(QUIESCE_BATCH), Some(until)).is_err() {
@@ -280,6 +320,10 @@ impl Drop for Ring {
             drop(Box::from_raw(self.ring.as_ptr()));
         }
     }
+}
+
+fn fixed(file: u16) -> Fixed {
+    Fixed(u32::from(file))
 }
 
 /// `deferred`: the kernel does its part of the work only when this thread asks for completions, in one go.

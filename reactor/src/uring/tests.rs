@@ -2,13 +2,11 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::os::fd::AsFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
-use socket2::{Domain, Socket, Type};
-
-use super::buffers::BufferRing;
 use super::conn::{IN_FLIGHT, POLL};
+use super::ring::Ring;
 use super::*;
 use crate::AcceptPause;
 use crate::sys::files::private_table;
@@ -62,6 +60,13 @@ fn received(uring: &mut Uring, bytes: usize) -> Vec<u8> {
     })
 }
 
+/// An eventfd that is ready to be read.
+fn signalled() -> OwnedFd {
+    let eventfd = crate::sys::eventfd().unwrap();
+    crate::sys::eventfd_signal(&eventfd);
+    eventfd
+}
+
 #[test]
 fn this_kernel_passes_the_check_or_says_why_not() {
     if let Err(why) = probe() {
@@ -70,56 +75,13 @@ fn this_kernel_passes_the_check_or_says_why_not() {
 }
 
 #[test]
-fn a_buffer_ring_wraps_with_every_buffer_in_its_place() {
-    const ROUNDS: u32 = 70_000; // the tail is 16 bits wide
-    let mut ring = Ring::new().unwrap();
-    // SAFETY: nothing is in flight at the end, and the ring is dropped first.
-    let mut buffers = unsafe { BufferRing::new(&ring, Pool::new(4, 16), 4).unwrap() };
-    let (here, mut there) = Socket::pair(Domain::UNIX, Type::STREAM, None).unwrap();
-    let request = Request::of(Tag::Recv, Slots::new(0).insert(()));
-    let mut held = Vec::new();
-    for round in 0..ROUNDS {
-        there.write_all(&round.to_le_bytes()).unwrap();
-        assert!(buffers.promise(), "round {round}: a buffer was lost");
-        ring.recv(here.as_fd(), request);
-        ring.enter(1, None).unwrap();
-        assert!(ring.has_completions());
-        let completion = ring.next().unwrap();
-        assert_eq!(completion.result, 4, "round {round}");
-        let lease = buffers.redeem(completion.buffer(), 4).unwrap();
-        assert_eq!(*lease, round.to_le_bytes());
-        held.push(lease); // returned in another order than they were taken
-        if held.len() == 3 {
-            held.swap_remove(round as usize % 3);
-        }
-        buffers.refill();
-    }
-    drop(ring);
-}
-
-#[test]
-fn without_a_promise_there_is_no_buffer() {
-    let ring = Ring::new().unwrap();
-    // SAFETY: nothing is ever in flight, and the ring is dropped first.
-    let mut buffers = unsafe { BufferRing::new(&ring, Pool::new(2, 16), 2).unwrap() };
-    assert!(buffers.promise() && buffers.promise() && !buffers.promise());
-    assert!(buffers.redeem(None, 0).is_none(), "the receive used none");
-    assert!(buffers.promise() && !buffers.promise());
-    // SAFETY: as above.
-    let wrong = unsafe { BufferRing::new(&ring, Pool::new(3, 16), 3) }.err().unwrap().to_string();
-    assert!(wrong.contains("power of two"), "{wrong}");
-    drop(ring);
-}
-
-#[test]
 fn more_requests_than_both_queues_hold_all_complete() {
     const REQUESTS: usize = 10_000;
     let mut ring = Ring::new().unwrap();
-    let ready = crate::sys::eventfd().unwrap();
-    crate::sys::eventfd_signal(&ready);
+    ring.submitter().register_files(&[signalled().as_raw_fd()]).unwrap();
     let request = Request::of(Tag::Connect, Slots::new(0).insert(()));
     for _ in 0..REQUESTS {
-        ring.poll(ready.as_fd(), libc::POLLIN as u32, false, request);
+        ring.poll(0, libc::POLLIN as u32, false, request);
     }
     let mut completed = 0;
     while completed < REQUESTS {
@@ -131,21 +93,21 @@ fn more_requests_than_both_queues_hold_all_complete() {
         }
     }
     assert!(ring.overflows > 0, "the completion queue is smaller than that");
-    assert!(ring.quiesce(drop));
+    assert!(ring.quiesce());
 }
 
 #[test]
 fn an_overflow_does_not_deafen_a_connection() {
     let (mut uring, address) = listening(&small());
     let (mut client, slot) = connected(&mut uring, address);
-    let ready = crate::sys::eventfd().unwrap();
-    crate::sys::eventfd_signal(&ready);
     let nobody = Request::of(Tag::Connect, Slot::new(1, 0, 1));
+    let place = uring.tables.take().unwrap();
+    uring.tables.put(place, &signalled()).unwrap();
     for _ in 0..10_000 {
-        uring.ring.poll(ready.as_fd(), libc::POLLIN as u32, false, nobody);
+        uring.tables.first().poll(place.file, libc::POLLIN as u32, false, nobody);
     }
     client.write_all(b"first").unwrap();
-    uring.ring.enter(0, None).unwrap();
+    uring.tables.first().enter(0, None).unwrap();
     assert_eq!(received(&mut uring, 5), b"first");
     assert!(uring.gauges().overflows > 0);
     assert!(uring.conns.get(slot).unwrap().has(POLL), "armed again");
@@ -161,7 +123,7 @@ fn a_slot_is_not_free_while_something_is_in_flight() {
     let (mut client, slot) = connected(&mut uring, address);
     uring.close(slot, Close::Now);
     let conn = uring.conns.get(slot).unwrap();
-    assert!(conn.has(IN_FLIGHT) && conn.socket().is_some(), "the poll has not ended yet");
+    assert!(conn.has(IN_FLIGHT) && conn.place().is_some(), "the poll has not ended yet");
     turn_until(&mut uring, |events| {
         events.iter().any(|event| matches!(event, Event::Closed { error: None, .. })).then_some(())
     });
@@ -175,8 +137,8 @@ fn bytes_that_meet_a_pause_are_kept_until_it_is_over() {
     let (mut client, slot) = connected(&mut uring, address);
     client.write_all(b"before").unwrap();
     while uring.listed.is_empty() {
-        uring.ring.enter(1, None).unwrap();
-        uring.harvest(&mut Vec::new(), BATCH_EVENTS);
+        uring.tables.first().enter(1, None).unwrap();
+        uring.harvest(&mut Vec::new(), BATCH_EVENTS).unwrap();
     }
     uring.receive_listed(); // the kernel has the buffer, and then:
     uring.pause(slot);
@@ -192,63 +154,93 @@ fn bytes_that_meet_a_pause_are_kept_until_it_is_over() {
     assert_eq!(received(&mut uring, 16), b"before and after");
 }
 
-#[test]
-fn clients_beyond_the_limit_are_served_in_the_end() {
-    const CLIENTS: usize = 20;
-    let (mut uring, address) = listening(&Config { connections_max: 3, ..small() });
-    let mut clients: Vec<TcpStream> = (0..CLIENTS)
-        .map(|i| {
-            let mut client = TcpStream::connect(address).unwrap();
-            client.write_all(&[i as u8]).unwrap();
-            client
-        })
-        .collect();
-    let (mut open, mut served) = (0, vec![]);
-    let mut paused = false;
-    turn_until(&mut uring, |events| {
+/// Accepts `wanted` clients, each of which has written one byte; gives the bytes and their slots.
+fn served(uring: &mut Uring, wanted: usize) -> Vec<(Slot, u8)> {
+    let mut served = Vec::new();
+    turn_until(uring, |events| {
         for event in events {
-            match event {
-                Event::Accepted { .. } => open += 1,
-                Event::AcceptPaused { why: AcceptPause::Connections } => {
-                    assert!(!paused, "said once");
-                    paused = true;
-                }
-                Event::AcceptResumed => {
-                    assert!(paused);
-                    paused = false;
-                }
-                Event::Data { slot, data } => served.push((slot, data[0])),
-                Event::Closed { .. } => open -= 1,
-                _ => {}
+            if let Event::Data { slot, data } = event {
+                served.push((slot, data[0]));
             }
-            assert!(open <= 3, "{open} connections");
         }
-        (served.len() == 3).then_some(())
+        (served.len() >= wanted).then_some(())
     });
-    assert!(uring.acceptor.held() > 0, "one accept brought more than were wanted");
-    // Each that is served makes room for the next.
-    let mut all = Vec::new();
-    while all.len() < CLIENTS {
-        for (slot, id) in served.drain(..) {
-            all.push(id);
+    served
+}
+
+fn writing_client(address: SocketAddr, id: u8) -> TcpStream {
+    let mut client = TcpStream::connect(address).unwrap();
+    client.write_all(&[id]).unwrap();
+    client
+}
+
+#[test]
+fn tables_are_made_as_connections_come_and_their_places_are_used_again() {
+    const CLIENTS: u8 = 20;
+    let (mut uring, address) = listening(&Config { connections_max: 20, table_max: 3, ..small() });
+    assert_eq!(uring.tables.len(), 7, "the accepts in flight have their places, and no more");
+    for round in 0..3 {
+        let mut clients: Vec<TcpStream> = (0..CLIENTS).map(|id| writing_client(address, id)).collect();
+        let mut all = served(&mut uring, CLIENTS.into());
+        all.sort_unstable_by_key(|(_, id)| *id);
+        assert!(all.iter().map(|(_, id)| *id).eq(0..CLIENTS), "round {round}: {all:?}");
+        for (slot, id) in &all {
+            uring.send(*slot, vec![*id; 100]);
+        }
+        let mut sent = 0;
+        turn_until(&mut uring, |events| {
+            sent += events.iter().filter(|event| matches!(event, Event::Sent { result: Ok(()), .. })).count();
+            (sent == all.len()).then_some(())
+        });
+        for (client, id) in clients.iter_mut().zip(0..) {
+            let mut answer = [0; 100];
+            client.read_exact(&mut answer).unwrap();
+            assert_eq!(answer, [id; 100], "round {round}");
+        }
+        for (slot, _) in all {
             uring.close(slot, Close::Now);
         }
+        let mut closed = 0;
+        turn_until(&mut uring, |events| {
+            closed += events.iter().filter(|event| matches!(event, Event::Closed { .. })).count();
+            (closed == usize::from(CLIENTS)).then_some(())
+        });
+        assert!(clients.iter_mut().all(|client| client.read(&mut [0]).unwrap() == 0), "FIN, not RST");
+    }
+    assert_eq!(uring.tables.len(), 7);
+}
+
+#[test]
+fn a_table_that_has_no_descriptor_left_pauses_accepting_until_it_can_be_made() {
+    std::thread::spawn(|| {
+        private_table(&[]).unwrap();
+        let (mut uring, address) = listening(&Config { table_max: 2, connections_max: 2, ..small() });
+        uring.connections_max = 4; // so that the second table is wanted only now
+        let mut clients: Vec<TcpStream> = (0..2).map(|id| writing_client(address, id)).collect();
+        let mut files = Vec::new();
+        while let Ok(file) = std::fs::File::open("/dev/null") {
+            files.push(file);
+        }
+        let (mut paused, mut first) = (false, 0);
         turn_until(&mut uring, |events| {
             for event in events {
-                match event {
-                    Event::Accepted { .. } => open += 1,
-                    Event::Closed { .. } => open -= 1,
-                    Event::Data { slot, data } => served.push((slot, data[0])),
-                    _ => {}
-                }
-                assert!(open <= 3, "{open} connections");
+                paused |= matches!(event, Event::AcceptPaused { why: AcceptPause::ProcessFiles });
+                first += usize::from(matches!(event, Event::Data { .. }));
             }
-            (open == 0 || !served.is_empty()).then_some(())
+            (paused && first == 2).then_some(())
         });
-    }
-    all.sort_unstable();
-    assert!(all.iter().copied().eq(0..CLIENTS as u8), "{all:?}");
-    assert!(clients.iter_mut().all(|client| client.read(&mut [0]).unwrap() == 0), "FIN, not RST");
+        files.pop();
+        assert!(TcpStream::connect(address).is_err(), "it has left its group, and is alone");
+        files.clear();
+        turn_until(&mut uring, |events| {
+            events.iter().any(|event| matches!(event, Event::AcceptResumed)).then_some(())
+        });
+        clients.push(writing_client(address, 9));
+        assert_eq!(served(&mut uring, 1)[0].1, 9);
+        assert_eq!(uring.tables.len(), 2);
+    })
+    .join()
+    .unwrap();
 }
 
 #[test]

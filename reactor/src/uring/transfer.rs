@@ -1,4 +1,4 @@
-//! Bytes in and out.
+//! Bytes in and out, and the end of a connection.
 //!
 //! ```text
 //!   poll: something is there ──> list ──> recv, one buffer ──> Data ── more is there ──> list, at the end
@@ -13,13 +13,12 @@ use std::io;
 
 use super::Uring;
 use super::conn::{
-    CLOSED_BY_USER, CONNECT, Conn, ENDING, EOF, IN_FLIGHT, LISTED, PAUSED, POLL, READABLE, RECV, SEND,
-    SHUTDOWN, STASHED,
+    CHECK, CLOSED_BY_USER, CONNECT, Conn, ENDING, EOF, FIN, IN_FLIGHT, LISTED, PAUSED, POLL, READABLE, RECV,
+    RESET, SEND, SHUTDOWN, STASHED,
 };
 use super::request::{Request, Tag};
 use super::ring::{Completion, Ring};
 use crate::limits::BATCH_EVENTS;
-use crate::sys::socket;
 use crate::{Event, Slot};
 
 /// What a poll waits for; errors and the end of both directions are always told.
@@ -35,9 +34,9 @@ impl Uring {
     /// Begins to watch for something to receive.
     pub(super) fn arm_poll(&mut self, slot: Slot) {
         let Some(conn) = self.conns.get_mut(slot) else { return };
+        let place = conn.place().expect("an open connection");
         conn.set(POLL);
-        let socket = conn.socket().expect("an open connection");
-        self.ring.poll(socket, POLL_MASK, true, Request::of(Tag::Poll, slot));
+        self.tables.ring(place.table).poll(place.file, POLL_MASK, true, Request::of(Tag::Poll, slot));
     }
 
     pub(super) fn on_poll(&mut self, slot: Slot, completion: Completion) {
@@ -52,17 +51,38 @@ impl Uring {
             return self.end(slot, -completion.result);
         }
         let failed = completion.result & i32::from(libc::POLLERR) != 0;
-        if failed
-            && conn.has(PAUSED | EOF)
-            && let Some(error) = conn.socket().and_then(socket::error)
-        {
+        if failed && conn.has(PAUSED | EOF) {
             // Nobody receives here, so nobody else would find the error.
-            return self.end(slot, error.raw_os_error().unwrap_or(libc::EIO));
+            self.ask_for_error(slot);
         }
-        if !conn.has(POLL) {
+        if self.conns.get(slot).is_some_and(|conn| !conn.has(POLL)) {
             self.arm_poll(slot); // the completion queue overflowed
         }
         self.note_readable(slot);
+    }
+
+    fn ask_for_error(&mut self, slot: Slot) {
+        let Some(conn) = self.conns.get_mut(slot) else { return };
+        if let Some(place) = conn.place().filter(|_| !conn.has(CHECK)) {
+            conn.set(CHECK);
+            self.tables.ring(place.table).check(place.file, Request::of(Tag::Check, slot));
+        }
+    }
+
+    /// The answer: an error ends the connection; without one, a connect that was asked about has succeeded.
+    pub(super) fn on_check(&mut self, slot: Slot, completion: Completion, events: &mut Vec<Event>) {
+        let Some(conn) = self.conns.get_mut(slot) else { return };
+        conn.clear(CHECK);
+        let was_connecting = conn.has(CONNECT);
+        conn.clear(CONNECT);
+        if conn.has(ENDING) {
+            return self.end_if_quiet(slot);
+        }
+        match -completion.result {
+            errno @ 1.. if errno != libc::EAGAIN => self.end(slot, errno),
+            _ if was_connecting => self.connected(slot, events),
+            _ => {}
+        }
     }
 
     /// Remembers that a connection has something to receive, and lists it if its user wants it.
@@ -84,11 +104,16 @@ impl Uring {
             if let Some(conn) = self.conns.get_mut(slot).filter(|conn| !conn.has(ENDING)) {
                 if conn.has(PAUSED) {
                     conn.set(READABLE);
-                } else if self.buffers.promise() {
+                } else if let Some(buffer) = self.pool.take() {
                     conn.clear(READABLE);
                     conn.set(RECV);
-                    let socket = conn.socket().expect("an open connection");
-                    self.ring.recv(socket, Request::of(Tag::Recv, slot));
+                    conn.buffer = buffer;
+                    let place = conn.place().expect("an open connection");
+                    let (to, len) = (self.pool.address(buffer), self.pool.size() as u32);
+                    let request = Request::of(Tag::Recv, slot);
+                    // SAFETY: the buffer was just taken from the pool: it is nobody else's until `on_recv` gives it on
+                    // or back, after the completion; and the pool outlives the ring, or is leaked with it.
+                    unsafe { self.tables.ring(place.table).recv(place.file, to, len, request) };
                 } else {
                     return self.starve();
                 }
@@ -111,9 +136,11 @@ impl Uring {
     }
 
     pub(super) fn on_recv(&mut self, slot: Slot, completion: Completion, events: &mut Vec<Event>) {
-        let data = self.buffers.redeem(completion.buffer(), usize::try_from(completion.result).unwrap_or(0));
         let Some(conn) = self.conns.get_mut(slot) else { return };
         conn.clear(RECV);
+        // Without bytes the lease only brings the buffer back.
+        let len = usize::try_from(completion.result).unwrap_or(0);
+        let data = Some(self.pool.lease(conn.buffer, len)).filter(|data| !data.is_empty());
         if conn.has(ENDING) {
             return self.end_if_quiet(slot);
         }
@@ -137,7 +164,7 @@ impl Uring {
                 events.push(Event::Eof { slot });
             }
             (libc::EAGAIN, None) if !conn.has(READABLE) => {}
-            (libc::EAGAIN | libc::EINTR | libc::ENOBUFS, None) => self.note_readable(slot),
+            (libc::EAGAIN | libc::EINTR, None) => self.note_readable(slot),
             (errno, None) => self.end(slot, errno),
         }
     }
@@ -173,7 +200,7 @@ impl Uring {
     pub(super) fn start_sending(&mut self, slot: Slot, buffer: Vec<u8>) {
         debug_assert!(!buffer.is_empty(), "an empty send on {slot:?}");
         let Some(conn) = self.conns.get_mut(slot) else { return };
-        if conn.socket().is_none() || conn.has(CLOSED_BY_USER) {
+        if conn.has(CLOSED_BY_USER) {
             return;
         }
         if conn.send().is_some() {
@@ -190,12 +217,13 @@ impl Uring {
     /// Submits what is left of the send.
     fn go_on_sending(&mut self, slot: Slot) {
         let Some(conn) = self.conns.get_mut(slot) else { return };
-        let (Some(place), Some(socket)) = (conn.send(), conn.socket()) else { return };
-        let Sending { buffer, sent } = &self.sends[place];
+        let (Some(index), Some(place)) = (conn.send(), conn.place()) else { return };
+        let Sending { buffer, sent } = &self.sends[index];
+        let request = Request::of(Tag::Send, slot);
         // SAFETY: the vector stays in the side table, untouched, until the completion: it is taken out only by
-        // `on_send` and `end_if_quiet`, after SEND was cleared, and by the reactor's end, which waits or leaks.
+        // `on_send` and `hand_over_ended`, after SEND was cleared, and by the reactor's end, which waits or leaks.
         // Moving the vector within the table does not move its bytes.
-        unsafe { self.ring.send(socket, &buffer[*sent..], Request::of(Tag::Send, slot)) };
+        unsafe { self.tables.ring(place.table).send(place.file, &buffer[*sent..], request) };
         conn.set(SEND);
     }
 
@@ -236,27 +264,38 @@ impl Uring {
         let Some(conn) = self.conns.get_mut(slot) else { return };
         conn.set(SHUTDOWN);
         if conn.send().is_none()
-            && !conn.has(ENDING | CONNECT)
-            && let Some(socket) = conn.socket()
+            && !conn.has(ENDING | CONNECT | FIN)
+            && let Some(place) = conn.place()
         {
-            socket::shutdown_write(socket);
             conn.clear(SHUTDOWN);
+            conn.set(FIN);
+            self.tables.ring(place.table).shutdown(place.file, Request::of(Tag::Fin, slot));
+        }
+    }
+
+    /// FIN is sent, or the connection is gone and needs none.
+    pub(super) fn on_fin(&mut self, slot: Slot) {
+        let Some(conn) = self.conns.get_mut(slot) else { return };
+        conn.clear(FIN);
+        if conn.has(ENDING) {
+            self.end_if_quiet(slot);
         }
     }
 
     pub(super) fn on_connect(&mut self, slot: Slot, completion: Completion, events: &mut Vec<Event>) {
         let Some(conn) = self.conns.get_mut(slot) else { return };
+        if !conn.has(ENDING) && completion.result >= 0 {
+            if completion.result & i32::from(libc::POLLERR | libc::POLLHUP) == 0 {
+                conn.clear(CONNECT);
+                return self.connected(slot, events);
+            }
+            return self.ask_for_error(slot);
+        }
         conn.clear(CONNECT);
-        if conn.has(ENDING) {
-            return self.end_if_quiet(slot);
-        }
-        if completion.result < 0 {
-            return self.end(slot, -completion.result);
-        }
-        let broken = completion.result & i32::from(libc::POLLERR | libc::POLLHUP) != 0;
-        if broken && let Some(error) = conn.socket().and_then(socket::error) {
-            return self.end(slot, error.raw_os_error().unwrap_or(libc::EIO));
-        }
+        if conn.has(ENDING) { self.end_if_quiet(slot) } else { self.end(slot, -completion.result) }
+    }
+
+    fn connected(&mut self, slot: Slot, events: &mut Vec<Event>) {
         events.push(Event::Connected { slot });
         self.arm_poll(slot);
         if self.conns.get(slot).is_some_and(|conn| conn.has(SHUTDOWN)) {
@@ -267,29 +306,35 @@ impl Uring {
     /// Begins the end of a connection, for an errno or (0) because the user wants it. What is in flight is cancelled.
     pub(super) fn end(&mut self, slot: Slot, errno: i32) {
         let Some(conn) = self.conns.get_mut(slot) else { return };
-        if conn.socket().is_none() || conn.has(ENDING) {
-            return;
-        }
+        let Some(place) = conn.place().filter(|_| !conn.has(ENDING)) else { return };
         conn.set(ENDING);
         conn.errno = errno as u16;
-        cancel(&mut self.ring, slot, conn);
+        cancel(self.tables.ring(place.table), slot, conn);
         self.end_if_quiet(slot);
     }
 
-    /// Closes a connection that is to end, once nothing is in flight for it; `Closed` follows.
+    /// Closes the socket of a connection that is to end, once nothing is in flight for it.
     pub(super) fn end_if_quiet(&mut self, slot: Slot) {
         let Some(conn) = self.conns.get_mut(slot) else { return };
         if conn.has(IN_FLIGHT) {
             return;
         }
-        if conn.take_socket().is_some() {
-            if conn.has(STASHED) {
-                self.stash.retain(|(of, _)| *of != slot);
-            }
-            self.ended.push_back(slot);
-            self.gauges.connections -= 1;
-            self.acceptor.note_freed();
+        if let Some(place) = conn.begin_closing() {
+            let reset = conn.has(RESET);
+            self.tables.ring(place.table).close(place.file, reset, Request::of(Tag::Close, slot));
         }
+    }
+
+    /// The socket is closed; `Closed` follows.
+    pub(super) fn on_closed(&mut self, slot: Slot) {
+        let Some(conn) = self.conns.get_mut(slot) else { return };
+        self.tables.free(conn.end_closing());
+        if conn.has(STASHED) {
+            self.stash.retain(|(of, _)| *of != slot);
+        }
+        self.ended.push_back(slot);
+        self.gauges.connections -= 1;
+        self.acceptor.note_freed();
     }
 
     /// Says of those that ended what is to be said, while the batch is shorter than `limit`.
@@ -315,10 +360,13 @@ impl Uring {
             events.push(Event::Closed { slot, error });
             self.conns.retire(slot);
         }
+        if self.ended.is_empty() && self.ended.capacity() > 4 * BATCH_EVENTS {
+            self.ended = std::collections::VecDeque::new(); // what one storm needed
+        }
     }
 }
 
-/// Cancels what is in flight for a connection. A receive ends by itself.
+/// Cancels what is in flight for a connection and could take long; the rest ends by itself.
 pub(super) fn cancel(ring: &mut Ring, slot: Slot, conn: &Conn) {
     for (flag, tag) in [(POLL, Tag::Poll), (SEND, Tag::Send), (CONNECT, Tag::Connect)] {
         if conn.has(flag) {
