@@ -59,8 +59,8 @@ pub(crate) fn prepare(socket: BorrowedFd<'_>) {
     let _ = SockRef::from(&socket).set_tcp_nodelay(true);
 }
 
-/// Starts a connection. EINPROGRESS is success: writability, then [`error`], tell the outcome.
-pub(crate) fn connect(source: Option<SocketAddr>, target: SocketAddr) -> io::Result<OwnedFd> {
+/// Starts a connection. True: it stands already, as on loopback; else writability, then the socket's error, tell the outcome.
+pub(crate) fn connect(source: Option<SocketAddr>, target: SocketAddr) -> io::Result<(OwnedFd, bool)> {
     let socket = new(target)?;
     if let Some(source) = source {
         // The port is then chosen at connect(), by the whole 4-tuple: sources can share it across targets.
@@ -78,12 +78,12 @@ pub(crate) fn connect(source: Option<SocketAddr>, target: SocketAddr) -> io::Res
         socket.bind(&source.into()).map_err(at("cannot bind", source))?;
     }
     prepare(socket.as_fd());
-    match socket.connect(&target.into()) {
-        Ok(()) => {}
-        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
+    let connected = match socket.connect(&target.into()) {
+        Ok(()) => true,
+        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => false,
         Err(error) => return Err(error),
-    }
-    Ok(socket.into())
+    };
+    Ok((socket.into(), connected))
 }
 
 /// Receives what is there. `Ok(0)` is the end of the stream.
