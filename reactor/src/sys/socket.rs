@@ -21,11 +21,13 @@ fn new(address: SocketAddr) -> io::Result<Socket> {
 
 /// A listener in the SO_REUSEPORT group of its address.
 pub(crate) fn listen(address: SocketAddr) -> io::Result<(OwnedFd, SocketAddr)> {
+    // A port that the kernel chose is lost when the listener is shut down; one that was asked for is kept. So the port
+    // is chosen by a socket that goes again, and asked for by the one that stays.
+    let (_chooser, address) = reserve(address)?;
     let socket = bound(address)?;
     prepare(socket.as_fd());
     socket.listen(LISTEN_BACKLOG).map_err(at("cannot listen on", address))?;
-    let local = socket.local_addr()?.as_socket().ok_or_else(|| io::Error::other("not an IP address"))?;
-    Ok((socket.into(), local))
+    Ok((socket.into(), address))
 }
 
 /// A socket that holds an address without listening on it.
@@ -111,6 +113,13 @@ pub(crate) fn shutdown_write(socket: BorrowedFd<'_>) {
 /// Ends a listener in every table of descriptors that holds it: close(2) alone ends it only where it is the last.
 pub(crate) fn shutdown(listener: BorrowedFd<'_>) {
     let _ = SockRef::from(&listener).shutdown(std::net::Shutdown::Both);
+}
+
+/// Lets a listener that was shut down listen again, at the address that it kept.
+pub(crate) fn listen_again(listener: BorrowedFd<'_>) -> io::Result<()> {
+    let listen = |listener: SockRef<'_>| listener.listen(LISTEN_BACKLOG);
+    listen(SockRef::from(&listener))
+        .map_err(|error| io::Error::new(error.kind(), format!("a listener cannot listen again: {error}")))
 }
 
 /// Makes the coming close send RST.
