@@ -34,9 +34,14 @@
 //! 8. A call on a slot that is `Closed`, or was closed by the user, does nothing; for a send the buffer is dropped.
 //! 9. `turn` returns when it has at least one event, when `until` has passed, or after [`Waker::wake`] (as the event
 //!    `Wake`, many wakes as one). A wake is never lost, whenever it comes.
-//! 10. No descriptor left (EMFILE, ENFILE, or [`Config::connections_max`]) gives `AcceptPaused` once; accepting resumes
-//!     by itself when one is free again (`AcceptResumed`), at the latest after a short pause. The client waits in the
-//!     backlog meanwhile; none is lost and nothing spins.
+//! 10. No descriptor left (EMFILE, ENFILE, no memory, ENOSPC of epoll's watches), or [`Config::connections_max`]
+//!     reached, gives `AcceptPaused` once; accepting resumes by itself when there is room again (`AcceptResumed`), at the
+//!     latest after a short pause. Nothing spins, and nobody is accepted who cannot be held.
+//!     A reactor that is full itself ([`AcceptPause::leaves_group`]) takes its listeners out of their SO_REUSEPORT groups
+//!     meanwhile: they stay bound, and do not listen. New clients then come to those who have room, and so does who waits
+//!     in its backlog already where net.ipv4.tcp_migrate_req is 1 (else that client is reset). Nobody has room: clients are
+//!     refused at once, not left to hang. What the whole machine lacks, nobody else in the group has: then the listeners
+//!     stay, and clients wait in the backlog.
 //! 11. A batch is bounded ([`crate::limits::BATCH_EVENTS`]), and no connection can starve another: one turn takes at
 //!     most [`crate::limits::READS_PER_TURN`] buffers from one connection.
 //! 12. Receive buffers come from a pool of the reactor's ([`Config::recv_buffers`]). When it is empty, connections wait
@@ -88,10 +93,21 @@ pub enum Close {
 pub enum AcceptPause {
     /// The table of descriptors is full (EMFILE).
     ProcessFiles,
-    /// The whole machine's table is full (ENFILE), or memory is short (ENOBUFS, ENOMEM).
+    /// The whole machine's table is full (ENFILE), memory is short (ENOBUFS, ENOMEM), or epoll may not watch more (ENOSPC).
     SystemFiles,
     /// [`Config::connections_max`] is reached.
     Connections,
+}
+
+impl AcceptPause {
+    /// Whether the reactor itself is full, so that its listeners leave their groups for as long as it is: others have
+    /// room where it has none.
+    pub fn leaves_group(self) -> bool {
+        match self {
+            AcceptPause::ProcessFiles | AcceptPause::Connections => true,
+            AcceptPause::SystemFiles => false,
+        }
+    }
 }
 
 /// What happened.

@@ -2,6 +2,7 @@
 //!
 //! A test is written once, for any backend, and instantiated for each by `suite!`. A backend that this machine does
 //! not have is skipped with a message; where the variable CI is set, that is a failure.
+#![allow(unsafe_code)] // a network of a test's own, and system calls that fail when a test wants it
 
 #[path = "contract/bounds.rs"]
 mod bounds;
@@ -11,8 +12,16 @@ mod harness;
 mod kernel;
 #[path = "contract/life.rs"]
 mod life;
+#[path = "contract/network.rs"]
+mod network;
+#[path = "contract/room.rs"]
+mod room;
+#[path = "contract/shortage.rs"]
+mod shortage;
 #[path = "contract/stream.rs"]
 mod stream;
+#[path = "contract/table.rs"]
+mod table;
 
 use harness::Backend;
 use throng_reactor::epoll::Epoll;
@@ -89,6 +98,10 @@ impl Backend for OverSim {
     fn advance(&self) {
         self.0.advance();
     }
+
+    fn where_clients_migrate(test: fn()) {
+        test();
+    }
 }
 
 /// Instantiates tests for one backend, which `available` says is there.
@@ -135,11 +148,14 @@ macro_rules! every_rule {
             bounds:
                 a_greedy_connection_does_not_starve_another
                 those_who_wait_for_a_buffer_get_one_in_order
-                connections_max_pauses_accepting_and_fails_connecting
                 stopping_to_listen_keeps_the_connections
                 many_wakes_before_a_wait_are_one
                 a_deadline_in_the_past_does_not_wait
                 two_thousand_connections_leave_nothing_behind;
+            room:
+                a_full_reactor_alone_refuses_and_returns_when_it_has_room
+                a_full_reactor_gives_its_clients_to_another_of_its_group
+                who_waits_at_a_full_reactor_goes_to_another_of_its_group;
         }
     };
 }
@@ -157,13 +173,18 @@ macro_rules! every_kernel_rule {
     };
 }
 
-/// What a backend shows whose connections are descriptors of the thread's table.
-macro_rules! every_table_rule {
+/// What only a backend can show whose connections take descriptors of its thread's table, by calls of its thread. Those
+/// of io_uring stand in the rings' tables, and the kernel makes its calls for it: no table is full and no call fails there.
+macro_rules! every_descriptor_rule {
     ($backend:ty, $available:expr) => {
         suite! { $backend, $available,
-            kernel:
+            table:
                 a_full_table_of_descriptors_pauses_accepting
                 a_closed_connection_makes_room_in_a_full_table;
+            shortage:
+                what_the_machine_lacks_pauses_accepting_and_clients_wait
+                no_watch_left_pauses_accepting_and_the_client_waits
+                a_connect_without_a_watch_left_names_the_setting;
         }
     };
 }
@@ -173,8 +194,8 @@ mod epoll {
     mod with_a_kernel {
         every_kernel_rule!(crate::OverEpoll, true);
     }
-    mod with_a_table {
-        every_table_rule!(crate::OverEpoll, true);
+    mod with_descriptors {
+        every_descriptor_rule!(crate::OverEpoll, true);
     }
 }
 

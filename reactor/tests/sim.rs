@@ -280,37 +280,54 @@ fn a_connect_without_a_listener_is_refused() {
 }
 
 #[test]
-fn clients_beyond_the_limit_wait_in_the_backlog_and_none_is_lost() {
-    let world = World::new(1, Faults { backlog: 2, ..Faults::default() });
+fn clients_beyond_a_backlog_come_again_and_none_is_lost() {
+    let world = World::new(1, Faults { backlog: 2, accept_pause: 300, ..Faults::default() });
     let mut client = world.reactor(&small());
-    let mut server = world.reactor(&Config { connections_max: 1, ..small() });
+    let mut server = world.reactor(&small());
     let target = server.listen(address("[::1]:0")).expect("a listener");
     for _ in 0..8 {
         client.connect(None, target).expect("a connection");
     }
     let (mut accepted, mut pauses) = (0, 0);
-    for _ in 0..STEPS_MAX {
-        for event in turn(&mut client).into_iter().chain(turn(&mut server)) {
-            match event {
-                Event::Accepted { slot } => {
-                    accepted += 1;
-                    server.close(slot, Close::Now);
-                }
-                Event::AcceptPaused { why } => {
-                    assert_eq!(why, AcceptPause::Connections);
-                    pauses += 1;
-                }
-                Event::Closed { error, .. } => assert!(error.is_none(), "{error:?}"),
-                _ => {}
+    for (_, event) in run(&world, &mut [&mut client, &mut server]) {
+        match event {
+            Event::Accepted { .. } => accepted += 1,
+            Event::AcceptPaused { why } => {
+                assert_eq!(why, AcceptPause::SystemFiles);
+                pauses += 1;
             }
-        }
-        if !world.advance() {
-            break;
+            Event::Closed { error, .. } => panic!("lost: {error:?}"),
+            _ => {}
         }
     }
     assert_eq!(accepted, 8);
     assert!(pauses > 0 && server.gauges().accept_pauses == pauses);
     assert!(world.now() >= Nanos(0) + Duration::from_secs(1), "a lost SYN is repeated after a second");
+}
+
+#[test]
+fn a_full_table_sends_clients_to_another_listener_or_away() {
+    let mut lost = [0; 2];
+    for (seed, servers) in (0..40).map(|seed| (seed, 1 + seed as usize % 2)) {
+        let world = World::new(seed, Faults { full_table: 100, ..Faults::default() });
+        let [mut client, mut full, mut other] = [(); 3].map(|()| world.reactor(&small()));
+        let target = full.listen(address("127.0.0.1:0")).expect("a listener");
+        if servers == 2 {
+            other.listen(target).expect("one more in the group");
+        }
+        for _ in 0..20 {
+            client.connect(None, target).expect("a connection");
+        }
+        let events = run(&world, &mut [&mut client, &mut full, &mut other]);
+        let of = |what: fn(&Event) -> bool| events.iter().filter(|(_, event)| what(event)).count();
+        let accepted = of(|event| matches!(event, Event::Accepted { .. }));
+        let failed = of(|event| matches!(event, Event::Closed { error: Some(_), .. }));
+        assert_eq!(accepted + failed, 20, "seed {seed}: nobody hangs");
+        let pauses = of(|event| matches!(event, Event::AcceptPaused { why: AcceptPause::ProcessFiles }));
+        assert_eq!(pauses as u64, full.gauges().accept_pauses + other.gauges().accept_pauses);
+        lost[servers - 1] += failed;
+    }
+    assert!(0 < lost[1] && lost[1] < lost[0], "another of the group takes who would be lost: {lost:?}");
 }
 
 #[test]

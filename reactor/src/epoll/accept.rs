@@ -2,13 +2,16 @@
 //!
 //! ```text
 //!             no descriptor, or connections_max
-//!   going ─────────────────────────────────────> paused
-//!     ^      AcceptPaused                           │  one of our connections closed, or ACCEPT_RETRY is over
-//!     └─────────────────────────────────────────────┘  and accept(2) finds room again: AcceptResumed
+//!   going ─────────────────────────────────────> paused     full itself: its listeners leave their groups
+//!     ^      AcceptPaused                           │  one of our connections closed, or ACCEPT_RETRY is over,
+//!     └─────────────────────────────────────────────┘  and there is room: they return, AcceptResumed
 //! ```
 //!
-//! A listener's edge comes once, so `ready` remembers it until accept(2) says that nobody is left. Whoever is not
-//! accepted stays in the backlog.
+//! A listener's edge comes once, so `ready` remembers it until accept(2) says that nobody is left. A listener that left
+//! gives an edge for that (EPOLLHUP) and answers accept(2) with EINVAL: `ready` then only costs one look after its return.
+//!
+//! accept(2) takes a descriptor before it looks for a client. So the table is known to be full when its last
+//! descriptor is given out, not when a client finds none; and a listener that left can be asked whether it still is.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -34,8 +37,9 @@ struct Listener {
 }
 
 struct Pause {
-    /// When to try again; `None` when only a closed connection of our own can help.
-    retry: Option<Nanos>,
+    why: AcceptPause,
+    /// When to try again, unless one of our connections closes before; no matter for [`AcceptPause::Connections`].
+    retry: Nanos,
 }
 
 /// What one attempt brought.
@@ -55,6 +59,9 @@ impl Acceptor {
     }
 
     pub(super) fn add(&mut self, socket: OwnedFd) {
+        if self.has_left() {
+            socket::shutdown(socket.as_fd());
+        }
         self.listeners.push(Listener { socket, ready: false });
     }
 
@@ -70,15 +77,32 @@ impl Acceptor {
         self.freed = true;
     }
 
-    /// Whether there is something to do right now.
-    pub(super) fn has_work(&self) -> bool {
+    /// Whether the listeners are out of their groups.
+    fn has_left(&self) -> bool {
+        self.pause.as_ref().is_some_and(|pause| pause.why.leaves_group())
+    }
+
+    /// Shut down, a listener is out of its group, stays bound, and goes on telling of its clients when it listens again.
+    fn leave_groups(&self) {
+        for listener in &self.listeners {
+            socket::shutdown(listener.socket.as_fd());
+        }
+    }
+
+    /// Whether there is something to do right now; `full` says whether `connections_max` is reached.
+    pub(super) fn has_work(&self, full: bool) -> bool {
         let waiting = self.unregistered.is_some() || self.listeners.iter().any(|listener| listener.ready);
-        waiting && (self.pause.is_none() || self.freed)
+        match self.pause.as_ref().map(|pause| pause.why) {
+            None => waiting || full && !self.listeners.is_empty(),
+            Some(AcceptPause::Connections) => !full,
+            Some(AcceptPause::ProcessFiles | AcceptPause::SystemFiles) => self.freed,
+        }
     }
 
     /// When a paused acceptor wants to try again.
     pub(super) fn retry(&self) -> Option<Nanos> {
-        self.pause.as_ref().and_then(|pause| pause.retry)
+        let pause = self.pause.as_ref().filter(|pause| pause.why != AcceptPause::Connections)?;
+        Some(pause.retry)
     }
 
     /// Closes every listener, and whoever was not announced yet with them. Shutting them down first ends them in
@@ -97,17 +121,21 @@ impl Epoll {
     /// # Errors
     /// A listener that is broken.
     pub(super) fn accept(&mut self, events: &mut Vec<Event>, limit: usize) -> io::Result<()> {
-        if let Some(pause) = &self.acceptor.pause
-            && !std::mem::take(&mut self.acceptor.freed)
-            && pause.retry.is_none_or(|at| clock::now() < at)
-        {
+        // Before the clients there are two events at most, and one attempt gives two at most.
+        if events.len() + 2 > limit || !self.may_accept() {
             return Ok(());
+        }
+        if self.acceptor.has_left() {
+            if !self.return_to_groups()? {
+                self.pause_accepting(AcceptPause::ProcessFiles, events);
+                return Ok(());
+            }
+            self.resume_accepting(events);
         }
         for number in 0..self.acceptor.listeners.len() {
             for _ in 0..ACCEPTS_PER_TURN {
-                // One attempt gives two events at most: AcceptResumed and Accepted.
                 let waiting = self.acceptor.unregistered.is_some() || self.acceptor.listeners[number].ready;
-                if !waiting || events.len() + 2 > limit {
+                if !waiting || self.is_full() || events.len() + 2 > limit {
                     break;
                 }
                 let attempt = self.accept_one(number)?;
@@ -115,21 +143,50 @@ impl Epoll {
                     self.pause_accepting(why, events);
                     return Ok(());
                 }
-                if self.acceptor.pause.take().is_some() {
-                    events.push(Event::AcceptResumed);
-                }
+                self.resume_accepting(events);
                 if let Attempt::Accepted(slot) = attempt {
                     events.push(Event::Accepted { slot });
                 }
             }
         }
+        if self.is_full() && !self.acceptor.listeners.is_empty() && events.len() < limit {
+            self.pause_accepting(AcceptPause::Connections, events);
+        }
         Ok(())
     }
 
-    fn accept_one(&mut self, number: usize) -> io::Result<Attempt> {
-        if self.is_full() {
-            return Ok(Attempt::NoRoom(AcceptPause::Connections));
+    /// Whether accepting is not paused, or may be tried again.
+    fn may_accept(&mut self) -> bool {
+        let freed = std::mem::take(&mut self.acceptor.freed);
+        match &self.acceptor.pause {
+            None => true,
+            Some(Pause { why: AcceptPause::Connections, .. }) => !self.is_full(),
+            Some(Pause { retry, .. }) => freed || clock::now() >= *retry,
         }
+    }
+
+    /// Lets the listeners listen again; false when there is no descriptor for a client, or no memory for a listener.
+    ///
+    /// # Errors
+    /// A listener that is broken.
+    fn return_to_groups(&mut self) -> io::Result<bool> {
+        let Some(first) = self.acceptor.listeners.first() else { return Ok(true) };
+        self.gauges.syscalls += 1;
+        // It does not listen, so this asks for a descriptor and for nothing else.
+        let answer = socket::accept(first.socket.as_fd()).err().and_then(|error| error.raw_os_error());
+        if answer == Some(libc::EMFILE) {
+            return Ok(false);
+        }
+        for listener in &self.acceptor.listeners {
+            if let Err(error) = socket::listen_again(listener.socket.as_fd()) {
+                self.acceptor.leave_groups();
+                return if error.kind() == io::ErrorKind::OutOfMemory { Ok(false) } else { Err(error) };
+            }
+        }
+        Ok(true)
+    }
+
+    fn accept_one(&mut self, number: usize) -> io::Result<Attempt> {
         let listener = &mut self.acceptor.listeners[number];
         let accepted = match self.acceptor.unregistered.take() {
             Some(socket) => Ok(socket),
@@ -172,8 +229,15 @@ impl Epoll {
             self.gauges.accept_pauses += 1;
             events.push(Event::AcceptPaused { why });
         }
-        self.acceptor.freed = false;
-        let retry = (why != AcceptPause::Connections).then(|| clock::now() + ACCEPT_RETRY);
-        self.acceptor.pause = Some(Pause { retry });
+        if why.leaves_group() && !self.acceptor.has_left() {
+            self.acceptor.leave_groups();
+        }
+        self.acceptor.pause = Some(Pause { why, retry: clock::now() + ACCEPT_RETRY });
+    }
+
+    fn resume_accepting(&mut self, events: &mut Vec<Event>) {
+        if self.acceptor.pause.take().is_some() {
+            events.push(Event::AcceptResumed);
+        }
     }
 }

@@ -104,7 +104,7 @@ impl Epoll {
 
     /// Whether the turn has something to do besides what the queue holds.
     fn has_work(&self) -> bool {
-        !self.readable.is_empty() && self.pool.has_free() || self.acceptor.has_work()
+        !self.readable.is_empty() && self.pool.has_free() || self.acceptor.has_work(self.is_full())
     }
 
     /// Waits, unless there is something to do, and notes what is ready.

@@ -30,8 +30,10 @@ pub struct Faults {
     pub starved: u16,
     /// A connection is reset while it carries a segment.
     pub reset: u16,
-    /// An accept fails for want of a descriptor, for a pause.
+    /// An accept fails for want of what the whole machine shares, for a pause: clients wait.
     pub accept_pause: u16,
+    /// An accept fails for want of a descriptor of its own, for a pause: its clients go elsewhere, or are refused.
+    pub full_table: u16,
     /// A segment is held up for a pause, and with it all that follow on its stream.
     pub slow: u16,
     /// A turn that has events has a `Wake` too, though nobody called.
@@ -56,6 +58,7 @@ impl Default for Faults {
             starved: 0,
             reset: 0,
             accept_pause: 0,
+            full_table: 0,
             slow: 0,
             spurious_wake: 0,
             stall: 0,
@@ -66,7 +69,8 @@ impl Default for Faults {
 }
 
 impl Faults {
-    /// Everything at once, but connections live: [`Faults::reset`] stays 0, since only some tests expect losses.
+    /// Everything at once, but connections live: [`Faults::reset`] and [`Faults::full_table`] stay 0, since only some
+    /// tests expect losses.
     pub fn rough() -> Faults {
         Faults {
             latency: Duration::from_micros(10)..=Duration::from_millis(5),
@@ -84,9 +88,9 @@ impl Faults {
         }
     }
 
-    /// As [`Faults::rough`], and some connections are reset.
+    /// As [`Faults::rough`], and some connections are reset or refused.
     pub fn hostile() -> Faults {
-        Faults { reset: 5, ..Faults::rough() }
+        Faults { reset: 5, full_table: 10, ..Faults::rough() }
     }
 }
 

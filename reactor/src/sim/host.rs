@@ -121,11 +121,20 @@ impl Host {
         }
     }
 
+    pub(super) fn is_full(&self) -> bool {
+        self.conns.len() >= self.connections_max
+    }
+
+    /// Whether its listeners are in their groups.
+    pub(super) fn listens(&self) -> bool {
+        self.accept_paused.is_none_or(|why| !why.leaves_group())
+    }
+
     /// Whether accepting may go on after a pause.
     pub(super) fn can_resume_accepting(&self, now: Nanos) -> bool {
         match self.accept_paused {
             None => false,
-            Some(AcceptPause::Connections) => self.conns.len() < self.connections_max,
+            Some(AcceptPause::Connections) => !self.is_full(),
             Some(AcceptPause::ProcessFiles | AcceptPause::SystemFiles) => now >= self.accept_retry,
         }
     }

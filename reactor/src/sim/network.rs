@@ -140,13 +140,41 @@ impl Network {
         Ok(address)
     }
 
-    /// Closes a reactor's listeners; who waits in their backlogs is reset.
+    /// Closes a reactor's listeners.
     pub(super) fn stop_listening(&mut self, host: usize) {
         self.hosts[host].accept_paused = None;
-        let closed: Vec<Listener> = self.listeners.extract_if(.., |listener| listener.host == host).collect();
-        for link in closed.into_iter().flat_map(|listener| listener.backlog) {
-            self.abandon(link, 1, true);
+        let closed = self.listeners.extract_if(.., |listener| listener.host == host);
+        let waiting = closed.map(|listener| (listener.address, listener.backlog)).collect();
+        self.migrate(waiting);
+    }
+
+    /// Who waits where nobody listens any more goes to another of the group, as with net.ipv4.tcp_migrate_req, or is
+    /// reset when there is none.
+    pub(super) fn migrate(&mut self, waiting: Vec<(SocketAddr, VecDeque<u64>)>) {
+        for (address, links) in waiting {
+            for id in links {
+                let group = self.group(|other| other == address);
+                if group.is_empty() {
+                    self.abandon(id, 1, true);
+                    continue;
+                }
+                let chosen = group[self.dice.below(group.len() as u64) as usize];
+                let listener = &mut self.listeners[chosen];
+                listener.backlog.push_back(id);
+                if let Some(Link { ends: [_, End::Backlog { host, .. }], .. }) = self.links.get_mut(&id) {
+                    *host = listener.host;
+                }
+            }
         }
+    }
+
+    /// The listeners that listen, at the addresses that are wanted.
+    fn group(&self, wanted: impl Fn(SocketAddr) -> bool) -> Vec<usize> {
+        let listens = |index: &usize| {
+            let listener = &self.listeners[*index];
+            wanted(listener.address) && self.hosts[listener.host].listens()
+        };
+        (0..self.listeners.len()).filter(listens).collect()
     }
 
     pub(super) fn connect(
@@ -194,15 +222,12 @@ impl Network {
     fn syn(&mut self, id: u64, tries: u32) {
         let Some(link) = self.links.get(&id) else { return };
         let target = link.target;
-        let group: Vec<usize> = (0..self.listeners.len())
-            .filter(|&index| {
-                let address = self.listeners[index].address;
-                address == target
-                    || address.port() == target.port()
-                        && address.is_ipv4() == target.is_ipv4()
-                        && address.ip().is_unspecified()
-            })
-            .collect();
+        let group = self.group(|address| {
+            address == target
+                || address.port() == target.port()
+                    && address.is_ipv4() == target.is_ipv4()
+                    && address.ip().is_unspecified()
+        });
         if group.is_empty() {
             return self.after_latency(Action::Refused { link: id, errno: libc::ECONNREFUSED });
         }

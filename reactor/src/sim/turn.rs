@@ -2,7 +2,7 @@
 
 use super::host::{Completion, Conn, Phase};
 use super::link::End;
-use super::network::{Action, Network, errno};
+use super::network::{Action, Listener, Network, errno};
 use super::trace::Fnv;
 use crate::limits::{ACCEPT_RETRY, ACCEPTS_PER_TURN, BATCH_EVENTS, READS_PER_TURN};
 use crate::{AcceptPause, Event, Nanos, Slot};
@@ -54,10 +54,12 @@ impl Network {
         if self.now < state.stalled_until {
             return false;
         }
-        let waits =
-            |index: usize| self.listeners[index].host == host && !self.listeners[index].backlog.is_empty();
-        let can_accept = state.can_resume_accepting(self.now)
-            || state.accept_paused.is_none() && (0..self.listeners.len()).any(waits);
+        let full = state.is_full();
+        let mut own = self.listeners.iter().filter(|listener| listener.host == host);
+        let can_accept = match state.accept_paused {
+            Some(_) => state.can_resume_accepting(self.now),
+            None => own.any(|listener| full || !listener.backlog.is_empty()),
+        };
         let can_read = state.readable.front().is_some_and(|slot| {
             self.now >= state.starved_until && state.pool.has_free() || !self.has_bytes(host, *slot)
         });
@@ -134,18 +136,22 @@ impl Network {
                 {
                     break;
                 }
-                let state = &self.hosts[host];
-                if state.conns.len() >= state.connections_max {
-                    self.pause_accepting(host, AcceptPause::Connections, events);
+                if self.hosts[host].is_full() {
+                    break;
                 } else if self.dice.hit(self.dice.faults.accept_pause) {
-                    let why =
-                        [AcceptPause::ProcessFiles, AcceptPause::SystemFiles][self.dice.below(2) as usize];
-                    self.pause_accepting(host, why, events);
+                    self.pause_accepting(host, AcceptPause::SystemFiles, events);
+                } else if self.dice.hit(self.dice.faults.full_table) {
+                    self.pause_accepting(host, AcceptPause::ProcessFiles, events);
                 } else {
                     let link = self.listeners[listener].backlog.pop_front().expect("it is not empty");
                     self.accept_one(host, link, events);
                 }
             }
+        }
+        let state = &self.hosts[host];
+        let listens = self.listeners.iter().any(|listener| listener.host == host);
+        if state.is_full() && listens && state.accept_paused.is_none() {
+            self.pause_accepting(host, AcceptPause::Connections, events);
         }
     }
 
@@ -157,6 +163,13 @@ impl Network {
         state.gauges.accept_pauses += 1;
         self.schedule(retry, Action::PauseEnds);
         self.give(host, events, Event::AcceptPaused { why });
+        if why.leaves_group() {
+            let of_host = |listener: &&mut Listener| listener.host == host;
+            let left = self.listeners.iter_mut().filter(of_host);
+            let waiting =
+                left.map(|listener| (listener.address, std::mem::take(&mut listener.backlog))).collect();
+            self.migrate(waiting);
+        }
     }
 
     fn accept_one(&mut self, host: usize, id: u64, events: &mut Vec<Event>) {

@@ -21,14 +21,13 @@ fn new(address: SocketAddr) -> io::Result<Socket> {
 
 /// A listener in the SO_REUSEPORT group of its address.
 pub(crate) fn listen(address: SocketAddr) -> io::Result<(OwnedFd, SocketAddr)> {
-    // Only a port that was asked for is kept by a listener that is shut down, to listen again later.
-    let chosen = if address.port() == 0 { Some(reserve(address)?) } else { None };
-    let address = chosen.as_ref().map_or(address, |(_, address)| *address);
+    // A port that the kernel chose is lost when the listener is shut down; one that was asked for is kept. So the port
+    // is chosen by a socket that goes again, and asked for by the one that stays.
+    let (_chooser, address) = reserve(address)?;
     let socket = bound(address)?;
     prepare(socket.as_fd());
     socket.listen(LISTEN_BACKLOG).map_err(at("cannot listen on", address))?;
-    let local = socket.local_addr()?.as_socket().ok_or_else(|| io::Error::other("not an IP address"))?;
-    Ok((socket.into(), local))
+    Ok((socket.into(), address))
 }
 
 /// A socket that holds an address without listening on it.

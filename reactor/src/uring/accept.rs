@@ -208,7 +208,9 @@ impl Uring {
                     return Ok(());
                 }
                 self.acceptor.freed = false;
-                self.return_to_groups()?;
+                if !self.return_to_groups()? {
+                    return Ok(());
+                }
             }
         }
         let missing = self.arm_accepts();
@@ -228,9 +230,24 @@ impl Uring {
         Ok(())
     }
 
-    fn return_to_groups(&mut self) -> io::Result<()> {
-        let Some(pause) = self.acceptor.pause.as_mut().filter(|pause| pause.left) else { return Ok(()) };
+    /// Lets the listeners listen again if they do not; false when the kernel has no memory for that, and it is to be tried
+    /// later.
+    ///
+    /// # Errors
+    /// A listener that is broken.
+    fn return_to_groups(&mut self) -> io::Result<bool> {
+        let Some(pause) = self.acceptor.pause.as_mut().filter(|pause| pause.left) else { return Ok(true) };
+        for listener in &self.acceptor.listeners {
+            match socket::listen_again(listener.socket.as_fd()) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::OutOfMemory => {
+                    pause.retry = Some(clock::now() + ACCEPT_RETRY);
+                    return Ok(false);
+                }
+                Err(error) => return Err(error),
+            }
+        }
         pause.left = false;
-        self.acceptor.listeners.iter().try_for_each(|listener| socket::listen_again(listener.socket.as_fd()))
+        Ok(true)
     }
 }

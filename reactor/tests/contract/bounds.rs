@@ -1,6 +1,6 @@
-//! Rules 9 to 12: waits, batches, buffers and room.
+//! Rules 9, 11 and 12: waits, batches and buffers.
 
-use throng_reactor::{AcceptPause, Close, Config, Reactor, Slot};
+use throng_reactor::{Close, Config, Reactor, Slot};
 
 use crate::harness::{Backend, Pair, Seen, config, pattern};
 
@@ -36,33 +36,6 @@ pub(crate) fn those_who_wait_for_a_buffer_get_one_in_order<B: Backend>() {
         drop(lease);
         pair.settle();
     }
-    pair.close_all();
-}
-
-pub(crate) fn connections_max_pauses_accepting_and_fails_connecting<B: Backend>() {
-    let mut pair = Pair::<B>::with(&Config { connections_max: 2, ..config() });
-    let accepted = |pair: &Pair<B>| pair.server.count(|seen| matches!(seen, Seen::Accepted(_)));
-    let first = pair.connect();
-    let second = pair.connect();
-    let third = pair.client.connect(pair.address).expect("the client has room");
-    pair.until("the pause", |pair| pair.server.has(&Seen::Paused(AcceptPause::Connections)));
-    pair.until("the backlog", |pair| pair.client.has(&Seen::Connected(third)));
-    pair.client.send(third, b"patient".to_vec());
-    pair.settle();
-    assert_eq!(accepted(&pair), 2, "rule 10: no more than connections_max");
-    assert_eq!(pair.server.count(|seen| matches!(seen, Seen::Paused(_))), 1, "rule 10: said once");
-    let error = pair.server.reactor.connect(None, pair.address).expect_err("there is no room");
-    assert_eq!(error.raw_os_error(), Some(24), "EMFILE: {error}");
-    pair.server.close(first.1, Close::Now);
-    pair.until("the third", |pair| accepted(pair) == 3);
-    assert!(pair.server.has(&Seen::Resumed), "rule 10: AcceptResumed");
-    let late = pair.server.log.iter().rev().find_map(|seen| match seen {
-        Seen::Accepted(slot) => Some(*slot),
-        _ => None,
-    });
-    let late = late.expect("it was counted");
-    pair.until("what it sent meanwhile", |pair| pair.server.received(late) == b"patient");
-    assert_ne!(late, second.1);
     pair.close_all();
 }
 

@@ -20,6 +20,10 @@ pub(crate) trait Backend {
     fn reactor(&self, config: &Config) -> Self::Reactor;
     /// Lets time pass, where that is not the kernel's doing.
     fn advance(&self) {}
+    /// Runs a test in a network in which the clients of a listener that leaves its group go to another.
+    fn where_clients_migrate(test: fn()) {
+        crate::network::in_own_network(test);
+    }
 }
 
 /// An event as a test compares it.
@@ -62,7 +66,7 @@ pub(crate) struct Side<R> {
 }
 
 impl<R: Reactor> Side<R> {
-    fn new(reactor: R) -> Side<R> {
+    pub(crate) fn new(reactor: R) -> Side<R> {
         Side {
             reactor,
             log: vec![],
@@ -234,6 +238,8 @@ impl<R: Reactor> Side<R> {
 pub(crate) struct Pair<B: Backend> {
     pub(crate) backend: B,
     pub(crate) server: Side<B::Reactor>,
+    /// Another server in the group of the first, in the tests that want one.
+    pub(crate) other: Option<Side<B::Reactor>>,
     pub(crate) client: Side<B::Reactor>,
     pub(crate) address: SocketAddr,
 }
@@ -259,11 +265,26 @@ impl<B: Backend> Pair<B> {
         let client = Side::new(backend.reactor(&config()));
         let address = server.reactor.listen(address).expect("loopback can be listened on");
         assert_ne!(address.port(), 0);
-        Pair { backend, server, client, address }
+        Pair { backend, server, other: None, client, address }
+    }
+
+    /// Adds the other server.
+    pub(crate) fn with_another(mut self) -> Pair<B> {
+        let mut other = Side::new(self.backend.reactor(&config()));
+        other.reactor.listen(self.address).expect("a group takes another listener");
+        self.other = Some(other);
+        self
+    }
+
+    /// Connections that the server and the other one accepted so far.
+    pub(crate) fn accepted(&self) -> [usize; 2] {
+        let of = |side: &Side<B::Reactor>| side.count(|seen| matches!(seen, Seen::Accepted(_)));
+        [of(&self.server), self.other.as_ref().map_or(0, of)]
     }
 
     pub(crate) fn step(&mut self) {
         self.server.turn();
+        self.other.iter_mut().for_each(Side::turn);
         self.client.turn();
         self.backend.advance();
     }
@@ -290,10 +311,11 @@ impl<B: Backend> Pair<B> {
     /// One more connection: its slot at the client and at the server.
     #[track_caller]
     pub(crate) fn connect(&mut self) -> (Slot, Slot) {
-        let accepted = |pair: &Self| pair.server.count(|seen| matches!(seen, Seen::Accepted(_)));
-        let before = accepted(self);
+        let before = self.accepted()[0];
         let slot = self.client.connect(self.address).expect("a connect begins");
-        self.until("a connection", |pair| pair.client.has(&Seen::Connected(slot)) && accepted(pair) > before);
+        self.until("a connection", |pair| {
+            pair.client.has(&Seen::Connected(slot)) && pair.accepted()[0] > before
+        });
         let at_server = self.server.log.iter().rev().find_map(|seen| match seen {
             Seen::Accepted(slot) => Some(*slot),
             _ => None,
@@ -307,12 +329,18 @@ impl<B: Backend> Pair<B> {
         for slot in self.client.lives.keys().copied().collect::<Vec<_>>() {
             self.client.close(slot, Close::Now);
         }
-        for slot in self.server.lives.keys().copied().collect::<Vec<_>>() {
-            self.server.close(slot, Close::Now);
+        for server in [&mut self.server].into_iter().chain(&mut self.other) {
+            for slot in server.lives.keys().copied().collect::<Vec<_>>() {
+                server.close(slot, Close::Now);
+            }
         }
-        self.until("the end of all", |pair| pair.client.lives.is_empty() && pair.server.lives.is_empty());
-        self.client.assert_nothing_left();
-        self.server.assert_nothing_left();
+        self.until("the end of all", |pair| {
+            let mut sides = [&pair.client, &pair.server].into_iter().chain(&pair.other);
+            sides.all(|side| side.lives.is_empty())
+        });
+        for side in [&self.client, &self.server].into_iter().chain(&self.other) {
+            side.assert_nothing_left();
+        }
     }
 }
 
