@@ -4,17 +4,20 @@
 //!  throng-floor     relay         the cheapest relay there is: recv, send, nothing in between
 //!                   closed_loop   a generator with W messages in flight per pair, for the relay and for Redis
 //!                   redis         PUBLISH and SUBSCRIBE, with the same batches
+//!                   connect       the cheapest loop that accepts, connects and keeps
 //!                   accounts      CPU time of a server that is not ours to ask
 //!  throng-compare   compare       floor, Redis and `throng run` in turn, and the table of their ratios
 //!  benches/         criterion     framing, slots, timer wheel, histogram
 //! ```
 //!
 //! The measure is *messages per second of the server's CPU*. Generator and server share a machine, so messages per
-//! second of the clock would measure both, and the slower of them twice.
+//! second of the clock would measure both, and the slower of them twice. Connecting is measured by the clock: both sides of
+//! Throng and both of the floor have the same two cores.
 
 pub mod accounts;
 pub mod closed_loop;
 pub mod compare;
+pub mod connect;
 pub mod floor;
 pub mod redis;
 pub mod relay;

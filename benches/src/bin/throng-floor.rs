@@ -1,6 +1,6 @@
-//! The raw relay floor as a program: the relay, its generator, both at once, and the same load for Redis.
+//! The raw floors as a program: the relay, its generator, both at once, the same load for Redis, and the connect loop.
 //!
-//! Every measurement is one line of JSON on stdout.
+//! Every measurement is one line on stdout, in JSON (of the connect loop with --json).
 
 use std::error::Error;
 use std::io;
@@ -15,6 +15,7 @@ use clap::{Args, Parser, Subcommand};
 use serde::Serialize;
 use throng_benches::accounts::CpuAccount;
 use throng_benches::closed_loop::{self, Exchange, Measured, Plan, WINDOW_MAX};
+use throng_benches::connect::{self, Connected};
 use throng_benches::relay::{self, Tally};
 use throng_benches::{floor, redis};
 use throng_reactor::sys::{affinity, files};
@@ -80,6 +81,24 @@ enum Command {
         server_pid: Option<u32>,
         #[command(flatten)]
         load: Load,
+    },
+    /// Connect and hold, nothing else; with as many threads as the limit on open files wants
+    Connect {
+        /// Connections; digits, then perhaps k or m
+        #[arg(short, long, default_value = "10k", value_parser = count)]
+        connections: u64,
+        /// The cores that accept, as 0,2 [default: the first half of the allowed ones]
+        #[arg(long, value_delimiter = ',')]
+        server_cpus: Vec<usize>,
+        /// The cores that connect [default: the others]
+        #[arg(long, value_delimiter = ',')]
+        load_cpus: Vec<usize>,
+        /// Touch the memory before
+        #[arg(long)]
+        prefault: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -164,7 +183,47 @@ fn execute(command: Command) -> Result<(), Box<dyn Error>> {
             let account = CpuAccount::of_process(pid);
             print("redis", closed_loop::run(pairs, &exchange, load.plan(), Some(&account))?)
         }
+        Command::Connect { connections, server_cpus, load_cpus, prefault, json } => {
+            let (server_cpus, load_cpus) = split(&affinity::allowed()?, server_cpus, load_cpus);
+            let connected = connect::run(&connect::Plan { connections, server_cpus, load_cpus, prefault })?;
+            if json {
+                return print("floor-connect", connected);
+            }
+            let Connected { connections, threads_per_side, seconds, rate_per_s, .. } = connected;
+            println!(
+                "{connections} connections in {seconds:.3} s, {rate_per_s:.0}/s, {threads_per_side} threads a side"
+            );
+            Ok(())
+        }
     }
+}
+
+/// A count of at least one: digits, perhaps with a fraction, then perhaps k or m.
+fn count(text: &str) -> Result<u64, String> {
+    let bad = || format!("`{text}` is not a count: digits, then perhaps k or m, as 1500, 1.5k, 2m");
+    let (digits, scale) = match text.char_indices().last() {
+        Some((end, 'k' | 'K')) => (&text[..end], 1e3),
+        Some((end, 'm' | 'M')) => (&text[..end], 1e6),
+        _ => (text, 1.0),
+    };
+    let count = (digits.parse::<f64>().map_err(|_| bad())? * scale).round();
+    if (1.0..=1e9).contains(&count) { Ok(count as u64) } else { Err(bad()) }
+}
+
+/// What is not told gets what the other side leaves, or half and half, the server first; one core does both. As
+/// `throng run` does it.
+fn split(allowed: &[usize], server: Vec<usize>, load: Vec<usize>) -> (Vec<usize>, Vec<usize>) {
+    let without = |taken: &[usize]| {
+        let rest: Vec<usize> = allowed.iter().copied().filter(|cpu| !taken.contains(cpu)).collect();
+        if rest.is_empty() { allowed.to_vec() } else { rest }
+    };
+    let server = match (server.is_empty(), load.is_empty()) {
+        (false, _) => server,
+        (true, false) => without(&load),
+        (true, true) => allowed[..allowed.len().div_ceil(2)].to_vec(),
+    };
+    let load = if load.is_empty() { without(&server) } else { load };
+    (server, load)
 }
 
 fn name(no_ack: bool) -> &'static str {
@@ -223,4 +282,27 @@ fn run(server_cpu: usize, client_cpu: usize, no_ack: bool, load: &Load) -> Resul
 
 fn join(server: JoinHandle<io::Result<Tally>>) -> Result<Tally, Box<dyn Error>> {
     Ok(server.join().map_err(|_| "the relay panicked")??)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_count_takes_thousands_and_millions_and_nothing_else() {
+        assert_eq!([count("10k"), count("2.5m"), count("7")], [Ok(10_000), Ok(2_500_000), Ok(7)]);
+        for text in ["", "k", "0", "-1", "ten", "2g", "nan"] {
+            assert!(count(text).unwrap_err().contains(&format!("`{text}`")));
+        }
+    }
+
+    #[test]
+    fn cores_are_split_as_told_and_else_in_halves() {
+        let split = |server: &[usize], load: &[usize]| split(&[0, 1, 2], server.to_vec(), load.to_vec());
+        assert_eq!(split(&[], &[]), (vec![0, 1], vec![2]));
+        assert_eq!(split(&[1], &[]), (vec![1], vec![0, 2]));
+        assert_eq!(split(&[], &[0]), (vec![1, 2], vec![0]));
+        assert_eq!(split(&[0], &[0]), (vec![0], vec![0]));
+        assert_eq!(super::split(&[4], vec![], vec![]), (vec![4], vec![4]));
+    }
 }

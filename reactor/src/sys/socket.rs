@@ -58,23 +58,31 @@ pub(crate) fn prepare(socket: BorrowedFd<'_>) {
     let _ = SockRef::from(&socket).set_tcp_nodelay(true);
 }
 
+/// Binds a socket to the address that its connection comes from. With a port of 0 the port is chosen at connect(), by the
+/// whole 4-tuple: connections to different targets can share it.
+///
+/// # Errors
+/// The kernel's, with the address in the text.
+pub fn bind_source(socket: BorrowedFd<'_>, source: SocketAddr) -> io::Result<()> {
+    let one: libc::c_int = 1;
+    // SAFETY: pointer and length are those of `one`, which outlives the call.
+    check(unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_IP,
+            libc::IP_BIND_ADDRESS_NO_PORT,
+            (&raw const one).cast(),
+            size_of_val(&one) as libc::socklen_t,
+        )
+    })?;
+    SockRef::from(&socket).bind(&source.into()).map_err(at("cannot bind", source))
+}
+
 /// Starts a connection. True: it stands already, as on loopback; else writability, then the socket's error, tell the outcome.
 pub(crate) fn connect(source: Option<SocketAddr>, target: SocketAddr) -> io::Result<(OwnedFd, bool)> {
     let socket = new(target)?;
     if let Some(source) = source {
-        // The port is then chosen at connect(), by the whole 4-tuple: sources can share it across targets.
-        let one: libc::c_int = 1;
-        // SAFETY: pointer and length are those of `one`, which outlives the call.
-        check(unsafe {
-            libc::setsockopt(
-                socket.as_raw_fd(),
-                libc::SOL_IP,
-                libc::IP_BIND_ADDRESS_NO_PORT,
-                (&raw const one).cast(),
-                size_of_val(&one) as libc::socklen_t,
-            )
-        })?;
-        socket.bind(&source.into()).map_err(at("cannot bind", source))?;
+        bind_source(socket.as_fd(), source)?;
     }
     prepare(socket.as_fd());
     let connected = match socket.connect(&target.into()) {
