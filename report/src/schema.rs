@@ -280,12 +280,21 @@ impl Default for Validity {
     }
 }
 
+impl Incidents {
+    /// Whether the run was ended before its plan was done, for a reason that is not the server's.
+    pub fn was_cut_short(&self) -> bool {
+        self.interrupted || self.memory_guard.is_some()
+    }
+}
+
 /// What happened to the run itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Incidents {
     /// Somebody stopped the run before its plan was done.
     pub interrupted: bool,
+    /// The memory guard stopped the ramp, and with it the run; how short memory was, in words and figures.
+    pub memory_guard: Option<String>,
     /// The server ended by itself during the run, and how, in words.
     pub server_died: Option<String>,
     /// The generator's own account does not add up, and how: a mistake in Throng.
