@@ -13,9 +13,11 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 mod machine;
+mod memory;
 mod traffic;
 
 pub use machine::{Backend, Build, Generator, Host, Kernel, Machine, Server, Tls};
+pub use memory::{Footprint, KernelMemory, MachineMemory, Memory, ProcessMemory, SlabGrowth};
 pub use traffic::{Connections, Heartbeats, Latencies, Latency, MessageWindow, Messages, PlanFacts};
 
 /// The part of the schema's name that never changes.
@@ -74,6 +76,8 @@ pub struct Summary {
     pub generator: Generator,
     /// Both sides together.
     pub machine: Machine,
+    /// Where the bytes of the connections are.
+    pub memory: Memory,
     /// What must be equal for two runs to be comparable.
     pub host: Host,
 }
@@ -101,6 +105,7 @@ impl Default for Summary {
             tls: None,
             generator: Generator::default(),
             machine: Machine::default(),
+            memory: Memory::default(),
             host: Host::default(),
         }
     }

@@ -93,7 +93,7 @@ fn validity(summary: &Summary, reasons: &mut Reasons) {
         reasons.invalid("interrupted", "the run was interrupted before its plan was done".to_owned());
     }
     if let Some(why) = &incidents.memory_guard {
-        reasons.invalid("memory_guard", format!("the memory guard stopped the ramp: {why}"));
+        reasons.invalid("memory_guard", format!("the memory guard ended the run: {why}"));
     }
     if generator.descriptors_exhausted > 0 {
         let text = format!(
