@@ -90,7 +90,7 @@ impl Slabs {
 
     /// TCP sockets that were added since `before`, by whomever on this machine.
     pub(crate) fn sockets_since(&self, before: &Slabs) -> i64 {
-        let of = |slabs: &Slabs, name| slabs.caches.get(name).map_or(0, |cache| cache.objects);
+        let of = |slabs: &Slabs, name: &str| slabs.caches.get(name).map_or(0, |cache| cache.objects);
         ["TCP", "TCPv6"].iter().map(|name| of(self, name) - of(before, name)).sum()
     }
 
