@@ -14,7 +14,8 @@
 //!   is told per *end* of a connection: where both sides run on one machine, a connection has two.
 //!   - `socket` is what every TCP connection costs, whoever watches it: socket, inode, file, directory entry, the blobs of
 //!     security modules, the bind buckets of the client's port (one per source address and port, so half of one per end
-//!     where both ends are here), and the 8 bytes per object in which a memory cgroup notes who pays for those.
+//!     where both ends are here), and the 8 bytes per object in which a memory cgroup notes who pays for those. Ports that an
+//!     earlier run left in TIME_WAIT have their buckets already, so they are not counted again.
 //!   - `watching` is beyond the socket: what exists for each connection because somebody waits for it, such as a poll
 //!     armed in io_uring or a registration with epoll. The general caches (`kmalloc-*`) count here, less the cgroup's
 //!     notes on the socket's objects.

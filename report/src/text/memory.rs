@@ -3,11 +3,12 @@
 use super::{Page, bytes, known};
 use crate::schema::{ProcessMemory, Summary};
 
-/// Rows of the table, by the names of the schema. Page tables are no part of the first.
+/// Rows of the table, by the names of the schema. The first is what counts, resident; the rings are a part of it, the others are
+/// not.
 const ROWS: [(&str, &str); 4] = [
     ("user", "user space, all in"),
-    ("allocated", "  the allocator gave"),
-    ("rings", "  rings"),
+    ("rings", "  of it rings"),
+    ("allocated", "allocated, used or not"),
     ("page_tables", "page tables"),
 ];
 
@@ -100,8 +101,8 @@ mod tests {
         let expected = "
 Memory per connection         server   generator
   user space, all in           118 B       121 B
-    the allocator gave          96 B        96 B
-    rings                        4 B         4 B
+    of it rings                  4 B         4 B
+  allocated, used or not        96 B        96 B
   page tables                      -           -
   kernel, each end: the socket  3.45 kB   TCP 2.52 kB   sock_inode_cache 862 B
                                 tcp_bind_bucket+tcp_bind2_bucket 70 B
