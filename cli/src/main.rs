@@ -9,6 +9,7 @@ mod load;
 mod prepare;
 mod proc;
 mod report;
+mod reserve;
 mod run;
 mod scenario;
 mod serve;

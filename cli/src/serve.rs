@@ -6,13 +6,16 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use throng_reactor::{Selected, backend, sys};
+use throng_report::schema::Footprint;
 use throng_server::{Config, Server};
 
 use crate::admin::{self, ServerFigures};
 use crate::args::ServeArgs;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::prepare;
-use crate::proc::process;
+use crate::proc::machine::Available;
+use crate::proc::memory;
+use crate::reserve::Reserve;
 use crate::signals::{self, Stop};
 
 /// How often the main thread looks whether a shard ended by itself.
@@ -32,8 +35,10 @@ pub(crate) fn serve(args: &ServeArgs) -> Outcome {
         }
         None => prepare::allowed_cores()?,
     };
+    let mut reserve = Reserve::new(args.memory_reserve);
     let files = prepare::files_per_table()?;
     let shards = prepare::shards(args.connections, args.server.shards, cpus.len(), files)?;
+    let at_start = memory::footprint("self").unwrap_or_default();
     let server = Arc::new(
         Server::start(config(args, &backend, cpus.clone(), shards))
             .map_err(|error| Failure::broke(format!("the server did not start: {error}")))?,
@@ -42,8 +47,11 @@ pub(crate) fn serve(args: &ServeArgs) -> Outcome {
         Some(address) => {
             let (server, backend, begun) = (Arc::clone(&server), backend.clone(), Instant::now());
             let cpus: Vec<u32> = cpus.iter().map(|&core| core as u32).collect();
-            let told = admin::listen(address, move || figures(&server, &backend, &cpus, begun))
-                .map_err(|error| Failure::broke(error.to_string()))?;
+            let told = admin::listen(address, move || ServerFigures {
+                memory_at_start: at_start,
+                ..figures(&server, &backend, &cpus, begun)
+            })
+            .map_err(|error| Failure::broke(error.to_string()))?;
             told.to_string()
         }
         None => "off".to_owned(),
@@ -60,6 +68,9 @@ pub(crate) fn serve(args: &ServeArgs) -> Outcome {
     drop(stdout);
 
     loop {
+        if let Some(short) = reserve.runs_short(Instant::now()) {
+            eprintln!("memory is short, and the server goes on accepting: {short}");
+        }
         match asked.recv_timeout(LOOK) {
             Ok(_) => break,
             Err(RecvTimeoutError::Timeout) if server.has_ended_shards() => {
@@ -108,7 +119,9 @@ fn figures(server: &Server, backend: &Selected, cpus: &[u32], begun: Instant) ->
         throng_version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
         uptime_s: begun.elapsed().as_secs_f64(),
-        memory: process::memory("self").unwrap_or_default(),
+        memory: memory::footprint("self").unwrap_or_default(),
+        memory_at_start: Footprint::default(),
+        available_bytes: Available::new().bytes(),
         backend_requested: backend.requested.to_string(),
         backend_active: backend.active.to_string(),
         backend_reason: backend.reason.clone(),

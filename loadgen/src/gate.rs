@@ -11,7 +11,7 @@
 //! to that moment.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, TryLockError};
+use std::sync::{Mutex, OnceLock, TryLockError};
 use std::time::Duration;
 
 use throng_reactor::{Nanos, Waker};
@@ -51,6 +51,17 @@ impl std::fmt::Display for Phase {
             Phase::Done => "done",
         })
     }
+}
+
+/// Why a run ended before its plan did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EarlyEnd {
+    /// Somebody asked for it.
+    Interrupted,
+    /// Memory ran short while users connected; how short, in words and figures.
+    MemoryGuard(String),
+    /// Nobody was connected any more, and nobody to come.
+    EverybodyLost,
 }
 
 /// Opens once, when everybody has arrived.
@@ -137,9 +148,8 @@ pub struct Shared {
     pub(crate) start: Gate,
     pub(crate) traffic: Gate,
     pub(crate) leave: Gate,
-    /// When the run was cut short; `u64::MAX` while it was not.
-    cut: AtomicU64,
-    interrupted: AtomicBool,
+    /// When the run was cut short, and why; the first reason stands.
+    early_end: OnceLock<(Nanos, EarlyEnd)>,
     /// A worker is gone, so that no gate may be waited for.
     broken: AtomicBool,
     pub(crate) boards: Box<[Board]>,
@@ -153,8 +163,7 @@ impl Shared {
             start: Gate::default(),
             traffic: Gate::default(),
             leave: Gate::default(),
-            cut: AtomicU64::new(u64::MAX),
-            interrupted: AtomicBool::new(false),
+            early_end: OnceLock::new(),
             broken: AtomicBool::new(false),
             boards: wakers.iter().map(|_| Board::default()).collect(),
             wakers: wakers.into(),
@@ -177,15 +186,11 @@ impl Shared {
         self.wakers.iter().for_each(Waker::wake);
     }
 
-    /// Ends the run at `now`, because somebody asked for it: what is under way is waited for, then everybody leaves.
-    pub fn interrupt(&self, now: Nanos) {
-        self.interrupted.store(true, Ordering::Relaxed);
-        self.cut_at(now);
-    }
-
-    /// Ends the run at `now`, because there is nobody left to play.
-    pub(crate) fn cut_at(&self, now: Nanos) {
-        self.cut.fetch_min(now.0, Ordering::AcqRel);
+    /// Ends the run at `now`: no further connection is begun, what is under way is waited for, then everybody leaves. A run
+    /// that was ended before keeps its first instant and its first reason.
+    pub fn end_early(&self, now: Nanos, why: EarlyEnd) {
+        // Whoever comes second has nothing to add.
+        let _ = self.early_end.set((now, why));
         self.wake_all();
     }
 
@@ -202,12 +207,12 @@ impl Shared {
 
     /// When the run was cut short.
     pub(crate) fn cut(&self) -> Option<Nanos> {
-        Some(self.cut.load(Ordering::Acquire)).filter(|&at| at != u64::MAX).map(Nanos)
+        self.early_end.get().map(|&(at, _)| at)
     }
 
-    /// Whether somebody asked for an early end.
-    pub fn is_interrupted(&self) -> bool {
-        self.interrupted.load(Ordering::Relaxed)
+    /// Why the run ended before its plan did; `None` when it did not.
+    pub fn early_end(&self) -> Option<&EarlyEnd> {
+        self.early_end.get().map(|(_, why)| why)
     }
 
     /// Sums a figure over all boards.

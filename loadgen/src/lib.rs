@@ -31,7 +31,7 @@ mod user;
 pub mod worker;
 
 pub use address::{Network, PortRange, Sources};
-pub use gate::{Interval, Phase};
+pub use gate::{EarlyEnd, Interval, Phase};
 pub use load::{Load, Options, Progress};
 pub use outcome::Outcome;
 pub use plan::{Overrides, Plan, PlanError};

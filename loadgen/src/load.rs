@@ -11,7 +11,7 @@ use throng_reactor::sys::{affinity, clock, files, usage};
 use throng_reactor::uring::Uring;
 use throng_reactor::{Backend, Config, Nanos, Reactor, Requested, Selected, Waker};
 
-use crate::gate::{Interval, Phase, Shared, Times};
+use crate::gate::{EarlyEnd, Interval, Phase, Shared, Times};
 use crate::limits::{CONNECTS_IN_FLIGHT, RESERVED_FILES};
 use crate::outcome::{Outcome, Record, Run, ThreadUse};
 use crate::worker::{Step, Worker};
@@ -178,7 +178,14 @@ impl Load {
 
     /// Asks for an early end: what is under way is waited for, then everybody leaves. Returns at once.
     pub fn stop(&self) {
-        self.shared.interrupt(clock::now());
+        self.shared.end_early(clock::now(), EarlyEnd::Interrupted);
+    }
+
+    /// Memory is short, and `why` says how short, in words and figures: no further connection is begun, everybody leaves, and
+    /// the report is INVALID for that reason (`memory_guard`). Returns at once. For a run whose traffic has begun
+    /// already it is the same early end as [`Load::stop`].
+    pub fn stop_ramp(&self, why: impl Into<String>) {
+        self.shared.end_early(clock::now(), EarlyEnd::MemoryGuard(why.into()));
     }
 
     /// Whether every thread has ended; [`Load::wait`] then returns at once.
@@ -211,7 +218,7 @@ impl Load {
                 reason: selected.reason.clone(),
             }),
             times: self.shared.times(&self.plan),
-            interrupted: self.shared.is_interrupted(),
+            early_end: self.shared.early_end().cloned(),
             trace_ids: self.trace_ids,
         };
         Ok(Outcome::new(&self.plan, run, records))

@@ -8,6 +8,7 @@ use throng_report::schema::{
 };
 use throng_report::{Histogram, Summary};
 
+use crate::gate::EarlyEnd;
 use crate::ledger::{Ledger, Missing};
 
 /// The distributions of one worker, or of all.
@@ -158,9 +159,9 @@ pub struct Outcome {
     pub generator: Generator,
     /// The first accepted messages that did not arrive, by name; with `trace_ids` only.
     pub missing: Vec<Missing>,
-    /// Somebody asked for an early end.
-    pub interrupted: bool,
-    /// Nobody was connected any more, and the run was cut short there.
+    /// Why the run ended before its plan did.
+    pub early_end: Option<EarlyEnd>,
+    /// Nobody was connected any more at the end.
     pub everybody_lost: bool,
     /// What does not add up in the generator's own account, in words: a mistake of its own. `None` is right.
     pub accounting_error: Option<String>,
@@ -177,8 +178,8 @@ pub struct Run {
     pub backend: Option<Backend>,
     /// The plan's instants, if the traffic began.
     pub times: Option<crate::gate::Times>,
-    /// Somebody asked for an early end.
-    pub interrupted: bool,
+    /// Why it ended before its plan did.
+    pub early_end: Option<EarlyEnd>,
     /// Whether ids of missing messages are wanted.
     pub trace_ids: bool,
 }
@@ -209,7 +210,7 @@ impl Outcome {
             heartbeats: all.heartbeats,
             generator: generator(&all, threads, run.backend, &uses),
             missing: if run.trace_ids { all.ledger.missing } else { Vec::new() },
-            interrupted: run.interrupted,
+            early_end: run.early_end,
             everybody_lost: all.connections.are_all_gone(),
             accounting_error,
             gauges: all.gauges,
@@ -237,7 +238,11 @@ impl Outcome {
         summary.latency_us = self.latencies();
         summary.heartbeats = self.heartbeats;
         summary.generator = self.generator.clone();
-        summary.incidents.interrupted |= self.interrupted;
+        match &self.early_end {
+            Some(EarlyEnd::Interrupted) => summary.incidents.interrupted = true,
+            Some(EarlyEnd::MemoryGuard(why)) => summary.incidents.memory_guard = Some(why.clone()),
+            Some(EarlyEnd::EverybodyLost) | None => {}
+        }
         summary.incidents.accounting_error.clone_from(&self.accounting_error);
     }
 }

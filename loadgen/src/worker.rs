@@ -21,7 +21,7 @@ use std::time::Duration;
 use throng_reactor::{Close, Event, Nanos, Reactor};
 
 use crate::crowd::Crowd;
-use crate::gate::{Phase, Shared, Times};
+use crate::gate::{EarlyEnd, Phase, Shared, Times};
 use crate::limits::{
     GATE_LEAD, HEARTBEATS_PER_TURN, LATE_ATTEMPTS, MISSES_PER_TURN, PICKS_PER_TURN, WAIT_MAX,
 };
@@ -328,7 +328,7 @@ impl<R: Reactor> Worker<R> {
             && self.shared.cut().is_none()
         {
             // Nobody is left to play: waiting for the plan's end would measure nothing.
-            self.shared.cut_at(now);
+            self.shared.end_early(now, EarlyEnd::EverybodyLost);
             return self.traffic(now);
         }
         self.kick_off(now);

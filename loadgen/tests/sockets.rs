@@ -6,7 +6,9 @@ use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 use throng_loadgen::load::LoadError;
-use throng_loadgen::{Load, Options, Overrides, Phase, Plan, PortRange, Protocol, Sources, scenario};
+use throng_loadgen::{
+    EarlyEnd, Load, Options, Overrides, Phase, Plan, PortRange, Protocol, Sources, scenario,
+};
 use throng_reactor::{Backend, Requested};
 
 /// Sends back what it gets, one thread per connection. It ends with the test's process.
@@ -88,7 +90,7 @@ fn a_stopped_load_drains_and_says_so() {
     }
     load.stop();
     let outcome = load.wait().unwrap();
-    assert!(outcome.interrupted);
+    assert_eq!(outcome.early_end, Some(EarlyEnd::Interrupted));
     assert_eq!(outcome.messages.sent, outcome.messages.delivered);
     assert_eq!((outcome.connections.lost, outcome.connections.closed_by_plan), (0, 4));
 }

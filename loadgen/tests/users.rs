@@ -6,7 +6,7 @@ mod fake;
 use std::time::Duration;
 
 use fake::{Mischief, Scene, plan, play};
-use throng_loadgen::{Outcome, Overrides, Plan, Protocol, scenario};
+use throng_loadgen::{EarlyEnd, Outcome, Overrides, Plan, Protocol, scenario};
 use throng_reactor::sim::Faults;
 
 fn assert_whole(outcome: &Outcome) {
@@ -35,7 +35,7 @@ fn assert_clean(outcome: &Outcome) {
     assert_eq!(times.written_to_delivered.count(), messages.window.planned);
     assert_eq!(times.connect.count(), connections.target);
     assert_eq!(outcome.heartbeats.due, outcome.heartbeats.answered);
-    assert!(!outcome.interrupted && !outcome.everybody_lost);
+    assert!(outcome.early_end.is_none() && !outcome.everybody_lost);
 }
 
 #[test]
@@ -252,9 +252,32 @@ fn an_interrupted_run_drains_and_keeps_its_record() {
 
 fn assert_clean_but_interrupted(outcome: &Outcome) {
     assert_whole(outcome);
-    assert!(outcome.interrupted && !outcome.everybody_lost);
+    assert!(outcome.early_end == Some(EarlyEnd::Interrupted) && !outcome.everybody_lost);
     assert_eq!((outcome.connections.lost, outcome.connections.closed_by_plan), (0, 20));
     assert_eq!(outcome.messages.sent, outcome.messages.delivered);
+}
+
+#[test]
+fn a_ramp_that_is_stopped_begins_no_further_connection_and_everybody_leaves() {
+    let why = EarlyEnd::MemoryGuard("1.0 GB free, 2.0 GB are kept".to_owned());
+    let plan = plan(|set| {
+        set.connections = Some(400);
+        set.connect_rate_per_s = Some(1000.0);
+    });
+    for workers in [1, 2] {
+        let outcome =
+            play(&plan, &Scene { workers, end_when_in: Some((100, why.clone())), ..Scene::default() });
+        assert_eq!(outcome.early_end, Some(why.clone()));
+        let connections = &outcome.connections;
+        assert!((100..200).contains(&connections.established), "{connections:?}");
+        assert_eq!(connections.closed_by_plan, connections.established);
+        assert_eq!((connections.failed, connections.lost, outcome.messages.planned), (0, 0, 0));
+        let mut summary = throng_report::Summary::default();
+        outcome.fill(&mut summary);
+        throng_report::judge(&mut summary, &[]);
+        let codes: Vec<&str> = summary.reasons.iter().map(|reason| reason.code.as_str()).collect();
+        assert_eq!((summary.verdict, codes), (throng_report::Verdict::Invalid, vec!["memory_guard"]));
+    }
 }
 
 #[test]

@@ -13,9 +13,11 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 mod machine;
+mod memory;
 mod traffic;
 
 pub use machine::{Backend, Build, Generator, Host, Kernel, Machine, Server, Tls};
+pub use memory::{Footprint, KernelMemory, MachineMemory, Memory, ProcessMemory, SlabGrowth};
 pub use traffic::{Connections, Heartbeats, Latencies, Latency, MessageWindow, Messages, PlanFacts};
 
 /// The part of the schema's name that never changes.
@@ -74,6 +76,8 @@ pub struct Summary {
     pub generator: Generator,
     /// Both sides together.
     pub machine: Machine,
+    /// Where the bytes of the connections are.
+    pub memory: Memory,
     /// What must be equal for two runs to be comparable.
     pub host: Host,
 }
@@ -101,6 +105,7 @@ impl Default for Summary {
             tls: None,
             generator: Generator::default(),
             machine: Machine::default(),
+            memory: Memory::default(),
             host: Host::default(),
         }
     }
@@ -280,12 +285,21 @@ impl Default for Validity {
     }
 }
 
+impl Incidents {
+    /// Whether the run was ended before its plan was done, for a reason that is not the server's.
+    pub fn was_cut_short(&self) -> bool {
+        self.interrupted || self.memory_guard.is_some()
+    }
+}
+
 /// What happened to the run itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Incidents {
     /// Somebody stopped the run before its plan was done.
     pub interrupted: bool,
+    /// The memory guard stopped the ramp, and with it the run; how short memory was, in words and figures.
+    pub memory_guard: Option<String>,
     /// The server ended by itself during the run, and how, in words.
     pub server_died: Option<String>,
     /// The generator's own account does not add up, and how: a mistake in Throng.

@@ -4,6 +4,8 @@ use std::fmt::Write;
 
 use crate::schema::{Latency, Summary, Verdict};
 
+mod memory;
+
 const RULE: usize = 78;
 
 /// The summary as text; with `colour` the verdict is coloured by ANSI escapes.
@@ -14,6 +16,7 @@ pub fn render(summary: &Summary, colour: bool) -> String {
     page.messages(summary);
     page.latency(summary);
     page.cost(summary);
+    page.memory(summary);
     page.counters(summary);
     for warning in &summary.warnings {
         page.wrapped("warning: ", warning);

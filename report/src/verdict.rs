@@ -92,6 +92,9 @@ fn validity(summary: &Summary, reasons: &mut Reasons) {
     if incidents.interrupted {
         reasons.invalid("interrupted", "the run was interrupted before its plan was done".to_owned());
     }
+    if let Some(why) = &incidents.memory_guard {
+        reasons.invalid("memory_guard", format!("the memory guard ended the run: {why}"));
+    }
     if generator.descriptors_exhausted > 0 {
         let text = format!(
             "the generator had no descriptor for {} connections: raise its limit on open files (ulimit -n)",
@@ -132,7 +135,7 @@ fn validity(summary: &Summary, reasons: &mut Reasons) {
         reasons.invalid("attempts_short", text);
     }
     let nobody_left = summary.connections.lost + summary.connections.failed > 0;
-    if window.planned == 0 && !incidents.interrupted && !nobody_left {
+    if window.planned == 0 && !incidents.was_cut_short() && !nobody_left {
         let text = "the plan has no message in the window: raise the rate or the duration".to_owned();
         reasons.invalid("nothing_planned", text);
     }
@@ -171,12 +174,12 @@ fn conduct(summary: &Summary, reasons: &mut Reasons) {
         let causes = causes(&connections.failed_by_cause);
         let text = format!("{} of {} connections failed{causes}", connections.failed, connections.target);
         reasons.fail("connections_failed", text);
-    } else if connections.established < connections.target && !summary.incidents.interrupted {
+    } else if connections.established < connections.target && !summary.incidents.was_cut_short() {
         let text =
             format!("{} of {} connections were established", connections.established, connections.target);
         reasons.fail("connections_missing", text);
     }
-    if connections.target == 0 && connections.established == 0 && !summary.incidents.interrupted {
+    if connections.target == 0 && connections.established == 0 && !summary.incidents.was_cut_short() {
         reasons.invalid("nothing_established", "not one connection was asked for".to_owned());
     }
     if connections.lost > 0 {
@@ -184,12 +187,12 @@ fn conduct(summary: &Summary, reasons: &mut Reasons) {
         reasons.fail("connections_lost", format!("{} connections were lost{causes}", connections.lost));
     }
     let unanswered = messages.unknown.saturating_sub(messages.unknown_connection_died);
-    if unanswered > 0 && !summary.incidents.interrupted {
+    if unanswered > 0 && !summary.incidents.was_cut_short() {
         let text =
             format!("{unanswered} messages had no answer when the drain ended, on connections that lived");
         reasons.fail("messages_unanswered", text);
     }
-    if messages.unsent > 0 && !summary.incidents.interrupted {
+    if messages.unsent > 0 && !summary.incidents.was_cut_short() {
         let text = format!(
             "{} messages were due and could not be written before the end: the server took the others too slowly",
             messages.unsent
@@ -202,7 +205,7 @@ fn conduct(summary: &Summary, reasons: &mut Reasons) {
     // A message of the window may arrive after it; then it has a latency all the same.
     let measured = messages.window.delivered + summary.latency_us.planned_to_delivered.count;
     let asked = summary.plan.is_closed_loop() || messages.window.planned > 0;
-    if summary.plan.has_messages() && asked && measured == 0 && !summary.incidents.interrupted {
+    if summary.plan.has_messages() && asked && measured == 0 && !summary.incidents.was_cut_short() {
         reasons.fail("nothing_delivered", "not one message of the window was delivered".to_owned());
     }
     let heartbeats = &summary.heartbeats;
@@ -338,7 +341,7 @@ mod tests {
 
     #[test]
     fn every_flaw_has_its_verdict_and_its_reason() {
-        let cases: [(Change, Verdict, &str); 26] = [
+        let cases: [(Change, Verdict, &str); 27] = [
             (|s| s.messages.lost = 1, Verdict::Fail, "messages_lost"),
             (|s| s.messages.duplicated = 1, Verdict::Fail, "messages_duplicated"),
             (|s| s.messages.reordered = 1, Verdict::Fail, "messages_reordered"),
@@ -348,6 +351,14 @@ mod tests {
             (|s| s.messages.unsent = 1, Verdict::Fail, "messages_unsent"),
             (|s| s.incidents.accounting_error = Some("1 is 2".into()), Verdict::Invalid, "accounting"),
             (|s| s.incidents.interrupted = true, Verdict::Invalid, "interrupted"),
+            (
+                |s| {
+                    s.incidents.memory_guard = Some("1.0 GB left".into());
+                    s.connections.established = 9;
+                },
+                Verdict::Invalid,
+                "memory_guard",
+            ),
             (|s| s.generator.descriptors_exhausted = 1, Verdict::Invalid, "generator_descriptors"),
             (|s| s.generator.ports_exhausted = 1, Verdict::Invalid, "generator_ports"),
             (|s| s.incidents.sysctls_changed = vec!["a: 1 -> 2".into()], Verdict::Invalid, "sysctl_changed"),

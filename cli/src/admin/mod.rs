@@ -7,12 +7,11 @@ mod client;
 mod server;
 
 use serde::{Deserialize, Serialize};
+use throng_report::schema::Footprint;
 use throng_server::Figures;
 
 pub(crate) use client::fetch;
 pub(crate) use server::listen;
-
-use crate::proc::process::Memory;
 
 /// Bytes of a request, or of an answer's head, that are read at most.
 const HEAD_BYTES_MAX: usize = 4096;
@@ -30,7 +29,11 @@ pub(crate) struct ServerFigures {
     /// Seconds since it listens.
     pub(crate) uptime_s: f64,
     /// Its memory.
-    pub(crate) memory: Memory,
+    pub(crate) memory: Footprint,
+    /// Its memory before it had shards: no ring, no pool, no connection.
+    pub(crate) memory_at_start: Footprint,
+    /// Memory that can still be had on its machine.
+    pub(crate) available_bytes: Option<u64>,
     /// The backend that was asked for.
     pub(crate) backend_requested: String,
     /// The backend that runs.

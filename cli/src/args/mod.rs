@@ -34,7 +34,7 @@ Exit codes:
   0 pass   1 the run broke   2 usage   98 INVALID: something other than the server was measured
   99 FAIL   130 interrupted
 
-Counts take k and m (1.5k, 2M); times take us, ms, s, m, h. Results go to stdout, everything else to stderr.
+Counts take k, m and g (1.5k, 2M); times take us, ms, s, m, h. Results go to stdout, everything else to stderr.
 Start with:  throng run";
 
 /// The commands.
@@ -122,6 +122,11 @@ pub(crate) struct ServeArgs {
     /// The server's.
     #[command(flatten)]
     pub(crate) server: ServerFlags,
+
+    /// Memory to leave to everybody else, as 512m or 2g; when less can be had, the server says so and goes on [default: 512 MiB,
+    /// or 3 % of the machine's memory where that is more]
+    #[arg(long, value_name = "BYTES", value_parser = values::count, help_heading = "How it runs")]
+    pub(crate) memory_reserve: Option<u64>,
 
     /// How long a client may take to log in [default: 10s]
     #[arg(long, value_name = "TIME", value_parser = values::time_above_zero, help_heading = "Clients")]

@@ -56,6 +56,12 @@ pub(crate) struct GeneratorFlags {
     #[arg(long, value_name = "CIDR", value_parser = values::network)]
     pub(crate) source_ip: Option<Network>,
 
+    /// Memory to leave to everybody else on the generator's machine, as 512m or 2g. When less can be had, the ramp stops, everybody
+    /// leaves, and the run is INVALID; 0 for no such guard [default: 512 MiB, or 3 % of the machine's memory where that is
+    /// more]
+    #[arg(long, value_name = "BYTES", value_parser = values::count)]
+    pub(crate) memory_reserve: Option<u64>,
+
     /// Try although the machine does not fit the plan
     #[arg(long)]
     pub(crate) force: bool,

@@ -6,7 +6,7 @@ use throng_loadgen::{Network, Protocol};
 use throng_reactor::Requested;
 use throng_report::threshold::{Threshold, ThresholdError};
 
-/// A count: digits, optionally a fraction, optionally one of k, K (thousand), m, M (million).
+/// A count: digits, optionally a fraction, optionally one of k, K (thousand), m, M (million), g, G (thousand million).
 pub(crate) fn count(text: &str) -> Result<u64, String> {
     let number = decimal(text)?;
     if number.fract() != 0.0 {
@@ -36,9 +36,10 @@ fn decimal(text: &str) -> Result<f64, String> {
     let (digits, scale) = match text.char_indices().last() {
         Some((end, 'k' | 'K')) => (&text[..end], 1e3),
         Some((end, 'm' | 'M')) => (&text[..end], 1e6),
+        Some((end, 'g' | 'G')) => (&text[..end], 1e9),
         _ => (text, 1.0),
     };
-    let bad = || format!("`{text}` is not a count: digits, then perhaps k or m, as 1500, 1.5k, 2M");
+    let bad = || format!("`{text}` is not a count: digits, then perhaps k, m or g, as 1500, 1.5k, 2M");
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
         return Err(bad());
     }
@@ -156,7 +157,7 @@ mod tests {
     fn counts_take_thousands_and_millions() {
         let cases =
             [("0", 0), ("1500", 1500), ("1.5k", 1500), ("2K", 2000), ("1.1k", 1100), ("2m", 2_000_000)];
-        for (text, value) in cases.into_iter().chain([("5M", 5_000_000)]) {
+        for (text, value) in cases.into_iter().chain([("5M", 5_000_000), ("2g", 2_000_000_000)]) {
             assert_eq!(count(text), Ok(value), "{text}");
         }
     }

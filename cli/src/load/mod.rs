@@ -9,6 +9,8 @@
 //!
 //! `run` adds nothing to this but the server: whatever a report says is put together here, on one machine or on two.
 
+mod guard;
+mod memory;
 mod progress;
 mod record;
 mod samples;
@@ -30,6 +32,7 @@ use crate::prepare;
 use crate::signals::{self, Stop};
 use crate::utc;
 
+use guard::Guard;
 use progress::Display;
 use record::Record;
 use samples::{Edge, Hold};
@@ -61,13 +64,14 @@ pub(crate) fn load(args: &LoadArgs) -> Outcome {
     let wanted = prepare::target(&plan, selected.active, server.shards_here(), threads, &sources);
     let advice = prepare::preflight(&wanted, args.generator.force)?;
     let started = SystemTime::now();
+    let guard = Guard::new(args.generator.memory_reserve, plan.connections);
     let folder = folder(args.report.out.clone(), &plan, started)?;
     write::plan(&folder, &plan)?;
 
     let (stops, asked) = channel::<Stop>();
     signals::watch(&stops, args.until_stdin_closes)
         .map_err(|error| Failure::broke(format!("cannot watch for signals: {error}")))?;
-    let mut record = Record::begin(server, &targets);
+    let mut record = Record::begin(server, guard, &targets);
     record.warnings = advice;
     let options = Options {
         backend: args.backend.backend,
@@ -113,6 +117,10 @@ fn watch(
     let mut stopping = false;
     while !load.is_finished() {
         let progress = load.progress();
+        if let Some(why) = record.guard.look(&progress) {
+            display.say(&format!("memory is short, everybody leaves: {why}"));
+            load.stop_ramp(why);
+        }
         let now = sys::clock::now();
         if let Some(times) = progress.times {
             if now >= times.measure && progress.phase < Phase::Draining {
@@ -124,8 +132,9 @@ fn watch(
             // Idle users are most themselves towards the end of the hold, all others before they write. After the
             // edges, which cannot wait.
             let hold = if plan.kind == Kind::Idle { times.measured - hold_lead(plan) } else { times.begins };
-            if now >= hold {
-                record.hold.get_or_insert_with(|| Hold::sample(&record.server, progress.connected));
+            if now >= hold && record.hold.is_none() {
+                record.hold = Some(Hold::sample(&record.server, progress.connected));
+                record.guard.held();
             }
         }
         if Instant::now() >= next_row {
@@ -154,6 +163,7 @@ fn watch(
     record.row(begun.elapsed(), &load.progress(), &load.take_interval());
     display.end();
     let outcome = load.wait().map_err(|error| Failure::broke(prepare::chain(&error)))?;
+    record.guard.ended();
     record.server.look_after_the_end(outcome.everybody_lost);
     Ok(outcome)
 }

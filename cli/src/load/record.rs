@@ -6,26 +6,18 @@ use std::time::Duration;
 
 use throng_loadgen::{Interval, Kind, Phase, Progress};
 use throng_reactor::sys;
-use throng_report::schema::{Backend, Kernel, Machine, Server as ServerPart, Summary};
+use throng_report::schema::{Backend, Machine, Server as ServerPart, Summary};
 use throng_report::timeseries::Row;
 
 use super::Measured;
+use super::guard::Guard;
+use super::memory;
 use super::samples::{Edge, Hold};
 use super::server::{Look, Server};
 use crate::args::ReportFlags;
 use crate::proc::counters::{self, Counters};
-use crate::proc::{cpu, host};
+use crate::proc::{cpu, host, machine};
 use crate::utc;
-
-/// Slab caches that make up a TCP socket itself; what else grows with connections is what the backends add.
-const SOCKET_CACHES: [&str; 7] =
-    ["TCP", "TCPv6", "sock_inode_cache", "filp", "dentry", "lsm_inode_cache", "lsm_file_cache"];
-
-/// Sockets from which the growth of slab caches says something: below, half-used slabs of earlier sockets hide it.
-const SLAB_SOCKETS_MIN: u64 = 4_000;
-
-/// Growth per socket from which a cache counts as belonging to the connections; the smallest object is 8 bytes.
-const SLAB_BYTES_PER_SOCKET_MIN: i64 = 4;
 
 /// A run as it was seen.
 pub(super) struct Record {
@@ -33,6 +25,8 @@ pub(super) struct Record {
     pub(super) server: Server,
     /// What the reader should know.
     pub(super) warnings: Vec<String>,
+    /// What is left of the machine's memory.
+    pub(super) guard: Guard,
     /// While all connections were held.
     pub(super) hold: Option<Hold>,
     /// At the window's begin.
@@ -42,6 +36,7 @@ pub(super) struct Record {
     /// One row per second.
     pub(super) rows: Vec<Row>,
     before: Hold,
+    uptime_s: Option<f64>,
     counters: Counters,
     sysctls: BTreeMap<String, String>,
     network: String,
@@ -61,11 +56,12 @@ struct Last {
 
 impl Record {
     /// Looks at everything before the first connection.
-    pub(super) fn begin(server: Server, targets: &[SocketAddr]) -> Record {
+    pub(super) fn begin(server: Server, guard: Guard, targets: &[SocketAddr]) -> Record {
         let loopback = targets.iter().all(|target| target.ip().is_loopback());
         let names: Vec<String> = targets.iter().map(ToString::to_string).collect();
         Record {
             before: Hold::sample(&server, 0),
+            uptime_s: machine::uptime_s(),
             counters: counters::read(),
             sysctls: host::sysctls(),
             network: if loopback { "host loopback".to_owned() } else { names.join(",") },
@@ -75,6 +71,7 @@ impl Record {
                 ..Last::default()
             },
             server,
+            guard,
             warnings: Vec::new(),
             hold: None,
             measure: None,
@@ -134,12 +131,15 @@ impl Record {
         summary.incidents.server_died = self.server.died();
         summary.incidents.sysctls_changed = host::changes(&self.sysctls, &summary.host.sysctls);
         let hold = self.hold.as_ref();
-        summary.generator.user_bytes_per_user = hold.and_then(|hold| {
-            let grown = hold.generator?.anon_bytes.saturating_sub(self.before.generator?.anon_bytes);
-            (hold.connected > 0).then(|| grown as f64 / hold.connected as f64)
+        summary.warnings.extend(memory::warning(&self.before, hold, &self.server));
+        summary.memory = memory::report(&self.before, hold, &self.server, self.guard.seen());
+        summary.generator.user_bytes_per_user = memory::user_bytes(summary.memory.generator.as_ref());
+        let grown = counters::growth(&self.counters, &counters::read());
+        summary.kernel = memory::kernel_part(&self.before, hold, &summary.memory.kernel, grown);
+        summary.server = self.server_part(measured, &mut summary.warnings).map(|server| ServerPart {
+            user_bytes_per_connection: memory::user_bytes(summary.memory.server.as_ref()),
+            ..server
         });
-        summary.kernel = self.kernel();
-        summary.server = self.server_part(measured, &mut summary.warnings);
         summary.machine = self.machine(measured, &summary);
         throng_report::judge(&mut summary, &flags.threshold);
         summary
@@ -176,10 +176,6 @@ impl Record {
                 active: figures.backend_active.clone(),
                 reason: figures.backend_reason.clone(),
             }),
-            user_bytes_per_connection: self.hold.as_ref().and_then(|hold| {
-                let grown = hold.server?.anon_bytes.saturating_sub(self.before.server?.anon_bytes);
-                (hold.connected > 0).then(|| grown as f64 / hold.connected as f64)
-            }),
             busiest_core: self.edges().and_then(|(begin, end)| {
                 busiest_core(begin.server.as_ref()?, end.server.as_ref()?, end.at.since(begin.at))
             }),
@@ -188,26 +184,8 @@ impl Record {
                 .zip(last)
                 .map(|(first, last)| last.server.counters_since(&first.server))
                 .unwrap_or_default(),
+            ..ServerPart::default()
         })
-    }
-
-    fn kernel(&self) -> Kernel {
-        let slabs = self.hold.as_ref().and_then(|hold| {
-            let sockets = hold.connected * if self.server.is_here() { 2 } else { 1 };
-            let (before, held) = (self.before.slabs.as_ref()?, hold.slabs.as_ref()?);
-            (sockets >= SLAB_SOCKETS_MIN).then(|| (sockets, slabs_of_connections(before, held, sockets)))
-        });
-        let per_socket = |wanted: &dyn Fn(&str) -> bool| {
-            let (sockets, slabs) = slabs.as_ref()?;
-            let bytes: i64 = slabs.iter().filter(|(name, _)| wanted(name)).map(|(_, bytes)| bytes).sum();
-            Some(bytes as f64 / *sockets as f64)
-        };
-        Kernel {
-            bytes_per_connection: per_socket(&|_| true),
-            extra_bytes_per_connection: per_socket(&|name| !SOCKET_CACHES.contains(&name)),
-            counters: counters::growth(&self.counters, &counters::read()),
-            slab_bytes: slabs.map(|(_, slabs)| slabs).unwrap_or_default(),
-        }
     }
 
     fn machine(&self, measured: &Measured<'_>, summary: &Summary) -> Machine {
@@ -220,6 +198,7 @@ impl Record {
         Machine {
             cpu_us_per_message: both.map(|(server, generator)| (server + generator) * 1e6 / delivered as f64),
             cores: cpu::cores().len() as u64,
+            uptime_s: self.uptime_s,
             steal_share: self.edges().and_then(|(begin, end)| cpu::steal_share(&begin.cores, &end.cores)),
             cores_shared: server_cpus
                 .filter(|cpus| !cpus.is_empty())
@@ -236,13 +215,6 @@ fn phase_name(phase: Phase) -> &'static str {
         Phase::Measuring | Phase::RollCall => "measure",
         Phase::Draining | Phase::Leaving | Phase::Done => "drain",
     }
-}
-
-/// Growth of the caches that grew with the sockets.
-fn slabs_of_connections(before: &Counters, held: &Counters, sockets: u64) -> Counters {
-    let mut grown = counters::growth(before, held);
-    grown.retain(|_, bytes| *bytes >= SLAB_BYTES_PER_SOCKET_MIN * sockets as i64);
-    grown
 }
 
 /// The busiest of the server's cores, 0 to 1, all shards on it together.
@@ -281,13 +253,5 @@ mod tests {
         };
         let busy = busiest_core(&look([0, 0, 0]), &look([300, 500, 300]), Duration::from_nanos(1000));
         assert_eq!(busy, Some(0.6), "shards 0 and 2 are on core 4");
-    }
-
-    #[test]
-    fn caches_that_have_nothing_to_do_with_sockets_are_left_out() {
-        let of = |list: &[(&str, i64)]| list.iter().map(|(n, v)| ((*n).to_owned(), *v)).collect::<Counters>();
-        let grown =
-            slabs_of_connections(&of(&[("TCP", 0), ("task", 0)]), &of(&[("TCP", 25_000), ("task", 8)]), 10);
-        assert_eq!(grown, of(&[("TCP", 25_000)]));
     }
 }

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use throng_reactor::{Nanos, sys};
+use throng_report::schema::Footprint;
 
 use super::server::{Look, Server};
-use crate::proc::counters::{self, Counters};
 use crate::proc::cpu::{self, CoreTicks};
-use crate::proc::process::{self, Memory};
+use crate::proc::slab::Slabs;
+use crate::proc::{machine, memory};
 
 /// Before the first connection, or while all are held: what connections occupy.
 #[derive(Clone, Debug, Default)]
@@ -15,22 +16,24 @@ pub(super) struct Hold {
     /// Users connected at that moment.
     pub(super) connected: u64,
     /// The generator's memory.
-    pub(super) generator: Option<Memory>,
+    pub(super) generator: Option<Footprint>,
     /// The server's memory.
-    pub(super) server: Option<Memory>,
+    pub(super) server: Option<Footprint>,
     /// The kernel's slab caches.
-    pub(super) slabs: Option<Counters>,
+    pub(super) slabs: Option<Slabs>,
+    /// The kernel's memory outside them, by the schema's names.
+    pub(super) kernel: BTreeMap<String, i64>,
 }
 
 impl Hold {
     /// Looks now.
     pub(super) fn sample(server: &Server, connected: u64) -> Hold {
-        Hold {
-            connected,
-            generator: process::memory("self"),
-            server: server.memory(),
-            slabs: counters::slabs(),
-        }
+        let generator = memory::footprint("self");
+        let server = server.memory();
+        // The two that are compared with each other in one go.
+        let slabs = Slabs::read();
+        let kernel = machine::kernel(slabs.as_ref().map(Slabs::bytes));
+        Hold { connected, generator, server, slabs, kernel }
     }
 }
 

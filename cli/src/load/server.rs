@@ -3,10 +3,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use throng_report::schema::Footprint;
+
 use crate::admin::{self, ServerFigures};
 use crate::args::FiguresFlags;
 use crate::exit::Failure;
-use crate::proc::process::{self, Memory};
+use crate::proc::{memory, process};
 
 /// How often a server that lost everybody is looked at before it counts as alive, and how far apart: a second in all,
 /// since to free the memory of a large process takes time.
@@ -75,12 +77,17 @@ impl Server {
     }
 
     /// Its memory now.
-    pub(super) fn memory(&self) -> Option<Memory> {
+    pub(super) fn memory(&self) -> Option<Footprint> {
         match self.source {
             Source::Admin(address) => admin::fetch(address).ok().map(|figures| figures.memory),
-            Source::Process(pid) => process::memory(&pid.to_string()),
+            Source::Process(pid) => memory::footprint(&pid.to_string()),
             Source::Nothing => None,
         }
+    }
+
+    /// Its memory when it had started and held nothing; `None` when it does not tell.
+    pub(super) fn memory_at_start(&self) -> Option<Footprint> {
+        self.first.as_ref().map(|figures| figures.memory_at_start)
     }
 
     /// Its CPU time now, and its figures.

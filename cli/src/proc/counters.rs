@@ -1,4 +1,4 @@
-//! The kernel's counters, as nstat(8) names them, and the slab caches.
+//! The kernel's counters, as nstat(8) names them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -86,26 +86,6 @@ fn chosen(text: &str, names: &[&str]) -> Counters {
     wanted.filter_map(|(name, value)| Some((name.to_owned(), value.trim().parse().ok()?))).collect()
 }
 
-/// The slab caches in bytes, waste included; `None` where /proc/slabinfo is not for us (it is root's).
-pub(crate) fn slabs() -> Option<Counters> {
-    fs::read_to_string("/proc/slabinfo").ok().map(|text| parse_slabs(&text, 4096))
-}
-
-fn parse_slabs(text: &str, page_bytes: i64) -> Counters {
-    let mut all = Counters::new();
-    // The two lines of the head have no `slabdata`.
-    for line in text.lines() {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        // name active objects size objects-per-slab pages-per-slab : tunables .. : slabdata active slabs shared
-        let Some(at) = words.iter().position(|&word| word == "slabdata") else { continue };
-        let number = |i: usize| words.get(i).and_then(|word| word.parse::<i64>().ok());
-        if let (Some(pages), Some(slabs)) = (number(5), number(at + 2)) {
-            all.insert(words[0].to_owned(), pages * slabs * page_bytes);
-        }
-    }
-    all
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,16 +121,5 @@ mod tests {
         let of = |list: &[(&str, i64)]| list.iter().map(|(n, v)| ((*n).to_owned(), *v)).collect::<Counters>();
         let grown = growth(&of(&[("a", 1), ("b", 2)]), &of(&[("a", 1), ("b", 5), ("c", 1)]));
         assert_eq!(grown, of(&[("b", 3), ("c", 1)]));
-    }
-
-    #[test]
-    fn a_slab_costs_its_pages() {
-        let text = "slabinfo - version: 2.1\n# name            <active_objs>\n\
-                    sock_inode_cache 100 152 832 19 4 : tunables 0 0 0 : slabdata 8 8 0\n\
-                    TCP 10 26 2368 13 8 : tunables 0 0 0 : slabdata 2 2 0\n";
-        let slabs = parse_slabs(text, 4096);
-        assert_eq!(slabs["TCP"], 2 * 8 * 4096);
-        assert_eq!(slabs["sock_inode_cache"], 8 * 4 * 4096);
-        assert_eq!(slabs.len(), 2);
     }
 }

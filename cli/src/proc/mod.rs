@@ -6,4 +6,13 @@
 pub(crate) mod counters;
 pub(crate) mod cpu;
 pub(crate) mod host;
+pub(crate) mod machine;
+pub(crate) mod memory;
 pub(crate) mod process;
+pub(crate) mod slab;
+
+/// The value of a line `name   123 kB`, in bytes.
+fn kib(text: &str, name: &str) -> Option<u64> {
+    let value = text.lines().find_map(|line| line.strip_prefix(name))?;
+    value.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
+}

@@ -1,45 +1,7 @@
-//! One process: its memory and its CPU time.
+//! One process: its CPU time, and whether it lives.
 
 use std::fs;
 use std::time::Duration;
-
-use serde::{Deserialize, Serialize};
-
-/// A process's memory, from `/proc/PID/smaps_rollup`; for a process of somebody else's, what `status` tells.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub(crate) struct Memory {
-    /// Resident memory.
-    pub(crate) rss_bytes: u64,
-    /// Resident memory, shared pages divided among those who share them; `None` when unreadable.
-    pub(crate) pss_bytes: Option<u64>,
-    /// Resident anonymous memory: heap, stacks, rings that the process mapped itself.
-    pub(crate) anon_bytes: u64,
-}
-
-/// The memory of process `pid` (`self` for the own one).
-pub(crate) fn memory(pid: &str) -> Option<Memory> {
-    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"));
-    rollup.ok().and_then(|text| of_rollup(&text)).or_else(|| {
-        let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-        let (rss_bytes, anon_bytes) = (kib(&text, "VmRSS:")?, kib(&text, "RssAnon:")?);
-        Some(Memory { rss_bytes, pss_bytes: None, anon_bytes })
-    })
-}
-
-fn of_rollup(text: &str) -> Option<Memory> {
-    Some(Memory {
-        rss_bytes: kib(text, "Rss:")?,
-        pss_bytes: kib(text, "Pss:"),
-        anon_bytes: kib(text, "Anonymous:")?,
-    })
-}
-
-/// The value of a line `name   123 kB`, in bytes.
-fn kib(text: &str, name: &str) -> Option<u64> {
-    let value = text.lines().find_map(|line| line.strip_prefix(name))?;
-    value.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
-}
 
 /// The CPU time of process `pid`, user and system, threads that ended included.
 ///
@@ -68,9 +30,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn this_process_has_memory_and_lives() {
-        let memory = memory("self").unwrap();
-        assert!(memory.rss_bytes >= memory.anon_bytes && memory.anon_bytes > 0, "{memory:?}");
+    fn this_process_lives() {
         assert!(is_alive(std::process::id()) && cpu(std::process::id()).is_some());
         assert!(!is_alive(u32::MAX));
     }
@@ -79,12 +39,5 @@ mod tests {
     fn a_name_with_brackets_does_not_shift_the_fields() {
         let text = "7 (a ) b) S 1 7 7 0 -1 4194560 1 2 3 4 150 50 0 0 20 0 1 0 5 6 7";
         assert_eq!(of_stat(text), Some(Duration::from_secs(2)));
-    }
-
-    #[test]
-    fn a_rollup_is_read_by_whole_names() {
-        let text = "x [rollup]\nRss:  10 kB\nPss:  8 kB\nPss_Anon: 1 kB\nAnonymous:  4 kB\n";
-        let memory = Memory { rss_bytes: 10_240, pss_bytes: Some(8_192), anon_bytes: 4_096 };
-        assert_eq!(of_rollup(text), Some(memory));
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use throng_loadgen::gate::Shared;
 use throng_loadgen::outcome::Run;
 use throng_loadgen::worker::{Step, Worker};
-use throng_loadgen::{Outcome, Overrides, Plan, PortRange, Protocol, Sources, scenario};
+use throng_loadgen::{EarlyEnd, Outcome, Overrides, Plan, PortRange, Protocol, Sources, scenario};
 use throng_reactor::sim::{Faults, Sim, World};
 use throng_reactor::{Close, Config, Event, Reactor, Slot};
 use throng_wire::native::{
@@ -225,6 +225,8 @@ pub(crate) struct Scene {
     pub(crate) mischief: Mischief,
     /// Interrupts the run when so many messages were relayed.
     pub(crate) interrupt_after: Option<u64>,
+    /// Ends the run when so many users are in, and why.
+    pub(crate) end_when_in: Option<(u64, EarlyEnd)>,
     pub(crate) connects_in_flight: u32,
     /// Nobody listens.
     pub(crate) no_server: bool,
@@ -238,6 +240,7 @@ impl Default for Scene {
             faults: Faults::default(),
             mischief: Mischief::None,
             interrupt_after: None,
+            end_when_in: None,
             connects_in_flight: 64,
             no_server: false,
         }
@@ -274,7 +277,12 @@ pub(crate) fn play(plan: &Plan, scene: &Scene) -> Outcome {
     for _ in 0..2_000_000 {
         fake.turn();
         if scene.interrupt_after.is_some_and(|after| fake.relayed > after) {
-            shared.interrupt(world.now());
+            shared.end_early(world.now(), EarlyEnd::Interrupted);
+        }
+        if let Some((users, why)) = &scene.end_when_in
+            && fake.users.len() as u64 >= *users
+        {
+            shared.end_early(world.now(), why.clone());
         }
         for seat in &mut workers {
             let Some(worker) = seat else { continue };
@@ -298,7 +306,7 @@ pub(crate) fn play(plan: &Plan, scene: &Scene) -> Outcome {
     let run = Run {
         backend: None,
         times: shared.times(&plan),
-        interrupted: shared.is_interrupted(),
+        early_end: shared.early_end().cloned(),
         trace_ids: true,
     };
     Outcome::new(&plan, run, records)

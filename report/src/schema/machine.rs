@@ -16,7 +16,8 @@ pub struct Server {
     pub shards: Option<u64>,
     /// How it talks to the kernel.
     pub backend: Option<Backend>,
-    /// User-space memory (growth of resident anonymous memory) per established connection.
+    /// User-space memory per established connection, all in: anonymous memory and rings, above those of a process that
+    /// has started and holds neither pools nor rings. See [`super::memory`].
     pub user_bytes_per_connection: Option<f64>,
     /// Its busiest core in the window, 0 to 1.
     pub busiest_core: Option<f64>,
@@ -42,14 +43,14 @@ pub struct Backend {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Kernel {
-    /// Kernel memory per established connection, the server's end, all in.
+    /// Kernel memory in slab caches per end of an established connection, all in.
     pub bytes_per_connection: Option<f64>,
-    /// Of that: beyond the socket itself (what the backend adds).
+    /// Of that: beyond the socket itself, because somebody watches it. See [`super::memory`].
     pub extra_bytes_per_connection: Option<f64>,
     /// Counters that grew during the run, by as much. Names as nstat(8) prints them (`TcpRetransSegs`,
     /// `TcpExtListenOverflows`), and `softnet_processed`, `softnet_dropped`, `softnet_time_squeeze`.
     pub counters: BTreeMap<String, i64>,
-    /// Growth of each slab cache from before the run to its peak, in bytes.
+    /// Growth of each slab cache that connections occupy, from before the run to its peak: whole slabs, in bytes.
     pub slab_bytes: BTreeMap<String, i64>,
 }
 
@@ -83,7 +84,7 @@ pub struct Generator {
     pub busiest_core: Option<f64>,
     /// Time in the window that its threads were ready and waited for a core, all threads together.
     pub run_queue_delay_s: Option<f64>,
-    /// User-space memory per user.
+    /// User-space memory per user, all in, as the server's.
     pub user_bytes_per_user: Option<f64>,
     /// Its cores, by number.
     pub cpus: Vec<u32>,
@@ -103,6 +104,8 @@ pub struct Machine {
     pub cpu_us_per_message: Option<f64>,
     /// Cores that are online.
     pub cores: u64,
+    /// Seconds from boot to the run's begin: memory that nobody has touched since is slow the first time.
+    pub uptime_s: Option<f64>,
     /// CPU time that the hypervisor took away in the window, as a share of all.
     pub steal_share: Option<f64>,
     /// Whether server and generator ran on some of the same cores.

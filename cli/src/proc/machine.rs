@@ -1,0 +1,163 @@
+//! The machine's memory: what can still be had, and what the kernel holds outside its slab caches.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Lines of /proc/meminfo about the kernel's own memory, and what the schema calls them.
+const KERNEL_LINES: [(&str, &str); 5] = [
+    ("Percpu:", "percpu_bytes"),
+    ("KernelStack:", "kernel_stack_bytes"),
+    ("VmallocUsed:", "vmalloc_bytes"),
+    ("PageTables:", "page_table_bytes"),
+    ("SecPageTables:", "sec_page_table_bytes"),
+];
+
+/// Pages are of 4 KiB wherever /proc/net counts in them, on x86-64 and by default on arm64.
+const PAGE_BYTES: i64 = 4096;
+
+/// Memory of the kernel outside slab caches, by the schema's names, in bytes. `slab_bytes` is what all caches hold together:
+/// the rest of what the kernel calls slab is allocations too large for one.
+pub(crate) fn kernel(slab_bytes: Option<i64>) -> BTreeMap<String, i64> {
+    let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = |name: &str| super::kib(&meminfo, name).map(|bytes| bytes as i64);
+    let mut found: BTreeMap<String, i64> = KERNEL_LINES
+        .iter()
+        .filter_map(|(name, as_what)| Some(((*as_what).to_owned(), line(name)?)))
+        .collect();
+    if let (Some(all), Some(caches)) = (line("Slab:"), slab_bytes) {
+        found.insert("large_allocation_bytes".to_owned(), all - caches);
+    }
+    let sockstat = fs::read_to_string("/proc/net/sockstat").unwrap_or_default();
+    if let Some(pages) = tcp_pages(&sockstat) {
+        found.insert("tcp_queue_bytes".to_owned(), pages * PAGE_BYTES);
+    }
+    found
+}
+
+/// `TCP: inuse 4 orphan 0 tw 2 alloc 6 mem 3`: the last one.
+fn tcp_pages(sockstat: &str) -> Option<i64> {
+    let line = sockstat.lines().find_map(|line| line.strip_prefix("TCP:"))?;
+    line.split_whitespace().skip_while(|&word| word != "mem").nth(1)?.parse().ok()
+}
+
+/// Memory of the whole machine.
+pub(crate) fn total_bytes() -> Option<u64> {
+    super::kib(&fs::read_to_string("/proc/meminfo").ok()?, "MemTotal:")
+}
+
+/// Seconds since boot.
+pub(crate) fn uptime_s() -> Option<f64> {
+    fs::read_to_string("/proc/uptime").ok()?.split_whitespace().next()?.parse().ok()
+}
+
+/// How memory cgroups of one version name their files, and what of their use the kernel takes back under pressure.
+struct Version {
+    limit: &'static str,
+    used: &'static str,
+    reclaimable: &'static [&'static str],
+}
+
+/// `memory.stat` of version 2. Its slab counts too: directory entries and inodes go when memory is short.
+const V2: Version = Version {
+    limit: "memory.max",
+    used: "memory.current",
+    reclaimable: &["inactive_file ", "active_file ", "slab_reclaimable "],
+};
+/// `memory.stat` of version 1, children included; it does not tell reclaimable slab.
+const V1: Version = Version {
+    limit: "memory.limit_in_bytes",
+    used: "memory.usage_in_bytes",
+    reclaimable: &["total_inactive_file ", "total_active_file "],
+};
+
+/// Looks at how much memory can be had. Made once, since it finds the memory cgroups that limit this process; a look then reads
+/// /proc/meminfo, and three files of each such cgroup.
+#[derive(Default)]
+pub(crate) struct Available {
+    groups: Vec<(PathBuf, &'static Version)>,
+}
+
+impl Available {
+    /// Finds the limited cgroups among this process's own and those above it.
+    pub(crate) fn new() -> Available {
+        let of = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        let total = total_bytes().unwrap_or(u64::MAX);
+        let mut groups = Vec::new();
+        for line in of.lines() {
+            let mut parts = line.splitn(3, ':');
+            let (Some(_), Some(controllers), Some(path)) = (parts.next(), parts.next(), parts.next()) else {
+                continue;
+            };
+            let (roots, version): (&[&str], _) = match controllers {
+                "" => (&["/sys/fs/cgroup/unified", "/sys/fs/cgroup"], &V2),
+                some if some.split(',').any(|name| name == "memory") => (&["/sys/fs/cgroup/memory"], &V1),
+                _ => continue,
+            };
+            for root in roots {
+                let mut folder = Path::new(root).join(path.trim_start_matches('/'));
+                while folder.starts_with(root) {
+                    // Version 1 writes the absence of a limit as a number beyond every machine.
+                    if number(&folder.join(version.limit)).is_some_and(|limit| limit < total) {
+                        groups.push((folder.clone(), version));
+                    }
+                    folder.pop();
+                }
+            }
+        }
+        Available { groups }
+    }
+
+    /// Bytes that can be had now: MemAvailable, or what the tightest cgroup leaves. `None` where /proc does not tell.
+    pub(crate) fn bytes(&self) -> Option<u64> {
+        let machine = super::kib(&fs::read_to_string("/proc/meminfo").ok()?, "MemAvailable:")?;
+        self.groups.iter().filter_map(|(folder, version)| left(folder, version)).chain([machine]).min()
+    }
+}
+
+/// What a cgroup leaves: its limit, less what it uses and cannot be made to give back.
+fn left(folder: &Path, version: &Version) -> Option<u64> {
+    let (limit, used) = (number(&folder.join(version.limit))?, number(&folder.join(version.used))?);
+    let stat = fs::read_to_string(folder.join("memory.stat")).unwrap_or_default();
+    let reclaimable: u64 = version.reclaimable.iter().filter_map(|name| value(&stat, name)).sum();
+    Some(limit.saturating_sub(used.saturating_sub(reclaimable)))
+}
+
+fn value(stat: &str, name: &str) -> Option<u64> {
+    stat.lines().find_map(|line| line.strip_prefix(name))?.trim().parse().ok()
+}
+
+/// A file that holds one number; `max` is none.
+fn number(path: &Path) -> Option<u64> {
+    fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_machine_has_memory_to_give() {
+        let available = Available::new().bytes().unwrap();
+        assert!(available > 0 && available < total_bytes().unwrap());
+        assert!(kernel(Some(0))["large_allocation_bytes"] > 0 && uptime_s() > Some(0.0));
+    }
+
+    #[test]
+    fn a_cgroup_leaves_what_it_can_be_made_to_give_back() {
+        let home = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| fs::write(home.path().join(name), text).unwrap();
+        write("memory.max", "1000\n");
+        write("memory.current", "900\n");
+        write("memory.stat", "anon 500\ninactive_file 200\nactive_file 50\nslab_reclaimable 25\n");
+        assert_eq!(left(home.path(), &V2), Some(1000 - 900 + 275));
+        write("memory.max", "max\n");
+        assert_eq!(left(home.path(), &V2), None);
+    }
+
+    #[test]
+    fn queues_of_sockets_are_counted_in_pages() {
+        let text = "sockets: used 13\nTCP: inuse 1 orphan 0 tw 0 alloc 1 mem 7\nUDP: inuse 0 mem 3\n";
+        assert_eq!(tcp_pages(text), Some(7));
+    }
+}
