@@ -8,6 +8,7 @@ mod echo;
 mod life;
 mod native;
 mod partials;
+mod storm;
 #[cfg(test)]
 mod tests;
 
@@ -17,11 +18,12 @@ use throng_reactor::{Nanos, Slot};
 use throng_report::schema::Heartbeats;
 
 use self::partials::Partials;
+use self::storm::Returns;
 use crate::Plan;
 use crate::gate::{Interval, Times};
 use crate::ledger::Ledger;
 use crate::limits::{OUTSTANDING_MAX, SPARE_BUFFER_BYTES_MAX, SPARE_BUFFERS_MAX, WAITING_MAX};
-use crate::outcome::{ConnectionCounts, Distributions};
+use crate::outcome::{ConnectionCounts, Distributions, StormCounts};
 use crate::queue::{NOBODY, Queue};
 use crate::scenario::Protocol;
 use crate::schedule::Share;
@@ -59,9 +61,17 @@ pub(crate) struct Crowd {
     pub(crate) distributions: Distributions,
     pub(crate) interval: Interval,
     pub(crate) counts: ConnectionCounts,
+    pub(crate) storm: StormCounts,
     pub(crate) heartbeats: Heartbeats,
     /// Users that are connecting or logging in.
     pub(crate) pending: u32,
+    /// Users that wait for their connection to be gone, and then for their next attempt.
+    returns: Returns,
+    pub(crate) returning: u32,
+    /// Attempts that failed, repeated or not.
+    pub(crate) attempts_failed: u64,
+    /// Of those: they took too long.
+    pub(crate) attempts_timed_out: u64,
     /// Users that are ready.
     pub(crate) ready: u32,
     pub(crate) peak: u32,
@@ -94,8 +104,13 @@ impl Crowd {
             distributions: Distributions::default(),
             interval: Interval::default(),
             counts: ConnectionCounts::default(),
+            storm: StormCounts::default(),
             heartbeats: Heartbeats::default(),
             pending: 0,
+            returns: Returns::new(),
+            returning: 0,
+            attempts_failed: 0,
+            attempts_timed_out: 0,
             ready: 0,
             peak: 0,
             slots: 0,
@@ -112,11 +127,6 @@ impl Crowd {
     /// Users whose connection was begun, or failed at once.
     pub(crate) fn begun(&self) -> u32 {
         self.users.len() as u32
-    }
-
-    /// When a user was to connect.
-    pub(crate) fn planned_connect(&self, user: u32) -> Nanos {
-        self.started + self.plan.ramp.at(self.share.global(user))
     }
 
     /// The user of a slot; `None` when it is no longer anybody's.

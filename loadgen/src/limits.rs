@@ -51,6 +51,23 @@ pub const CONNECTS_IN_FLIGHT: u32 = 1024;
 /// How long a connection may take to be logged in: three repeats of a lost SYN (after 1, 3 and 7 s), and some.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// Attempts of one user in a storm, at most: a user counts them in a byte.
+pub const ATTEMPTS_MAX: u32 = u8::MAX as u32;
+
+/// The shortest back-off of a storm: users who try again at once would keep their generator busy with failing.
+pub const STORM_BACKOFF_MIN: Duration = Duration::from_millis(1);
+
+/// How long every attempt may have failed while nobody is connected before the run is ended: a server that is gone refuses at
+/// once, and one that is there lets somebody in.
+pub const REFUSED_LIMIT: Duration = Duration::from_secs(3);
+
+/// How long every attempt may have timed out before the run is ended, others being connected or not: with
+/// [`CONNECT_TIMEOUT`] before the first of them, a server that hangs is given up after 20 s.
+pub const HANGING_LIMIT: Duration = Duration::from_secs(5);
+
+/// The same, of both, in a storm: its users come back for longer, since a server that was pushed over may get up again.
+pub const STORM_LIMIT: Duration = Duration::from_secs(20);
+
 /// From the moment at which all workers are ready to the first planned instant, so that all of them have seen it.
 pub const GATE_LEAD: Duration = Duration::from_millis(5);
 

@@ -39,7 +39,7 @@ impl Pair {
         let plan = Arc::new(Plan::new(&scenario::load("pairs").unwrap(), &set).unwrap());
         let mut crowd = Crowd::new(Arc::clone(&plan), Share::new(&plan, 0, 1));
         for user in 0..2 {
-            crowd.begin(Ok(slot(u64::from(user))), Nanos(0));
+            crowd.begin(user, Ok(slot(u64::from(user))), Nanos(0), Nanos(0));
             crowd.connected(user, Nanos(100));
         }
         let shared = Shared::new(vec![throng_reactor::Waker::new().unwrap()]);
@@ -237,7 +237,7 @@ fn a_lost_connection_writes_off_what_was_under_way_and_what_waits() {
     pair.crowd.heartbeat(0);
     pair.sent(0);
     let reset = io::Error::from(io::ErrorKind::ConnectionReset);
-    pair.crowd.closed(0, Some(&reset));
+    pair.crowd.closed(0, Some(&reset), micros(2));
     pair.crowd.due(0, micros(3), micros(3));
     let ledger = &pair.crowd.ledger;
     assert_eq!((ledger.unknown.count, ledger.unknown_connection_died, ledger.unsent), (1, 1, 2));
@@ -296,8 +296,8 @@ fn nonsense_ends_the_connection_and_says_what_came() {
 #[test]
 fn a_refused_connect_is_counted_by_name() {
     let mut pair = Pair::connected(|_| {});
-    for errno in [24, 99] {
-        pair.crowd.begin(Err(io::Error::from_raw_os_error(errno)), Nanos(300));
+    for (user, errno) in [(2, 24), (3, 99)] {
+        pair.crowd.begin(user, Err(io::Error::from_raw_os_error(errno)), Nanos(300), Nanos(300));
     }
     let counts = &pair.crowd.counts;
     assert_eq!((counts.descriptors_exhausted, counts.ports_exhausted, counts.failed()), (1, 1, 2));
