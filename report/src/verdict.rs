@@ -326,7 +326,9 @@ fn ramp_warnings(summary: &Summary) -> Vec<String> {
         ))
     };
     let latencies = &summary.latency_us;
-    warnings.extend(late("of the ramp", &latencies.connect_lag, &latencies.connect));
+    let all_at_once = summary.storm.as_ref().is_some_and(|storm| storm.kind == "login");
+    let first = if all_at_once { "of the storm" } else { "of the ramp" };
+    warnings.extend(late(first, &latencies.connect_lag, &latencies.connect));
     if let Some(storm) = summary.storm.as_ref().filter(|storm| storm.kind == "reconnect") {
         warnings.extend(late("of the storm", &storm.connect_lag_us, &storm.connect_us));
     }
