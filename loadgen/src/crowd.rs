@@ -22,7 +22,7 @@ use self::storm::Returns;
 use crate::Plan;
 use crate::gate::{Interval, Times};
 use crate::ledger::Ledger;
-use crate::limits::{OUTSTANDING_MAX, SPARE_BUFFER_BYTES_MAX, SPARE_BUFFERS_MAX, WAITING_MAX};
+use crate::limits::{OUTSTANDING_MAX, SPARE_BUFFERS_MAX, SPARE_BYTES_MAX, WAITING_MAX};
 use crate::outcome::{ConnectionCounts, Distributions, StormCounts};
 use crate::queue::{NOBODY, Queue};
 use crate::scenario::Protocol;
@@ -51,6 +51,8 @@ pub(crate) struct Crowd {
     closes: Vec<u32>,
     pongs: Vec<(u32, u64)>,
     spares: Vec<Vec<u8>>,
+    /// Bytes of all of them.
+    spare_bytes: usize,
     /// Messages that one user may have without an outcome.
     outstanding_max: u32,
     /// When the ramp began.
@@ -97,6 +99,7 @@ impl Crowd {
             closes: Vec::new(),
             pongs: Vec::new(),
             spares: Vec::new(),
+            spare_bytes: 0,
             outstanding_max: OUTSTANDING_MAX,
             started: Nanos(0),
             times: None,
@@ -287,13 +290,17 @@ impl Crowd {
 
     /// An empty buffer for [`Crowd::write`].
     pub(crate) fn buffer(&mut self) -> Vec<u8> {
-        self.spares.pop().unwrap_or_default()
+        let buffer = self.spares.pop().unwrap_or_default();
+        self.spare_bytes -= buffer.capacity();
+        buffer
     }
 
     /// Takes a buffer back.
     pub(crate) fn give_back(&mut self, mut buffer: Vec<u8>) {
-        if self.spares.len() < SPARE_BUFFERS_MAX && buffer.capacity() <= SPARE_BUFFER_BYTES_MAX {
+        let bytes = self.spare_bytes + buffer.capacity();
+        if self.spares.len() < SPARE_BUFFERS_MAX && bytes <= SPARE_BYTES_MAX {
             buffer.clear();
+            self.spare_bytes = bytes;
             self.spares.push(buffer);
         }
     }
@@ -362,5 +369,24 @@ impl Crowd {
     /// Messages that are due and wait.
     pub(crate) fn waiting(&self) -> u64 {
         self.queue.len() as u64
+    }
+
+    /// Bytes that it has allocated, whatever they are for.
+    #[cfg(test)]
+    fn allocated_bytes(&self) -> usize {
+        fn of<T>(list: &Vec<T>) -> usize {
+            list.capacity() * size_of::<T>()
+        }
+        of(&self.users)
+            + of(&self.by_slot)
+            + self.queue.allocated_bytes()
+            + self.partials.allocated_bytes()
+            + of(&self.dirty)
+            + of(&self.closes)
+            + of(&self.pongs)
+            + of(&self.spares)
+            + self.spare_bytes
+            + self.returns.capacity() * size_of::<(Nanos, u32)>()
+            + self.distributions.named().iter().map(|(_, times)| times.allocated_bytes()).sum::<usize>()
     }
 }

@@ -77,9 +77,11 @@ pub const WAIT_MAX: Duration = Duration::from_millis(50);
 /// How long a run drains by default.
 pub const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 
-/// Empty send buffers that a worker keeps for reuse.
+/// Empty send buffers that a worker keeps for reuse, at most ...
 pub const SPARE_BUFFERS_MAX: usize = 4096;
-/// Bytes of a send buffer that is worth keeping.
+/// ... and of so many bytes together, so that a burst of messages does not stay in memory.
+pub const SPARE_BYTES_MAX: usize = 1 << 20;
+/// Bytes of a buffer for the beginning of a frame that is worth keeping.
 pub const SPARE_BUFFER_BYTES_MAX: usize = 64 * 1024;
 
 /// Ids of missing messages that a worker keeps. Beyond it, losses are counted and not named.
