@@ -8,6 +8,7 @@ mod echo;
 mod life;
 mod native;
 mod partials;
+mod storm;
 #[cfg(test)]
 mod tests;
 
@@ -17,11 +18,12 @@ use throng_reactor::{Nanos, Slot};
 use throng_report::schema::Heartbeats;
 
 use self::partials::Partials;
+use self::storm::Returns;
 use crate::Plan;
 use crate::gate::{Interval, Times};
 use crate::ledger::Ledger;
-use crate::limits::{OUTSTANDING_MAX, SPARE_BUFFER_BYTES_MAX, SPARE_BUFFERS_MAX, WAITING_MAX};
-use crate::outcome::{ConnectionCounts, Distributions};
+use crate::limits::{OUTSTANDING_MAX, SPARE_BUFFERS_MAX, SPARE_BYTES_MAX, WAITING_MAX};
+use crate::outcome::{ConnectionCounts, Distributions, StormCounts};
 use crate::queue::{NOBODY, Queue};
 use crate::scenario::Protocol;
 use crate::schedule::Share;
@@ -49,6 +51,8 @@ pub(crate) struct Crowd {
     closes: Vec<u32>,
     pongs: Vec<(u32, u64)>,
     spares: Vec<Vec<u8>>,
+    /// Bytes of all of them.
+    spare_bytes: usize,
     /// Messages that one user may have without an outcome.
     outstanding_max: u32,
     /// When the ramp began.
@@ -59,9 +63,17 @@ pub(crate) struct Crowd {
     pub(crate) distributions: Distributions,
     pub(crate) interval: Interval,
     pub(crate) counts: ConnectionCounts,
+    pub(crate) storm: StormCounts,
     pub(crate) heartbeats: Heartbeats,
     /// Users that are connecting or logging in.
     pub(crate) pending: u32,
+    /// Users that wait for their connection to be gone, and then for their next attempt.
+    returns: Returns,
+    pub(crate) returning: u32,
+    /// Attempts that failed, repeated or not.
+    pub(crate) attempts_failed: u64,
+    /// Of those: they took too long.
+    pub(crate) attempts_timed_out: u64,
     /// Users that are ready.
     pub(crate) ready: u32,
     pub(crate) peak: u32,
@@ -87,6 +99,7 @@ impl Crowd {
             closes: Vec::new(),
             pongs: Vec::new(),
             spares: Vec::new(),
+            spare_bytes: 0,
             outstanding_max: OUTSTANDING_MAX,
             started: Nanos(0),
             times: None,
@@ -94,8 +107,13 @@ impl Crowd {
             distributions: Distributions::default(),
             interval: Interval::default(),
             counts: ConnectionCounts::default(),
+            storm: StormCounts::default(),
             heartbeats: Heartbeats::default(),
             pending: 0,
+            returns: Returns::new(),
+            returning: 0,
+            attempts_failed: 0,
+            attempts_timed_out: 0,
             ready: 0,
             peak: 0,
             slots: 0,
@@ -112,11 +130,6 @@ impl Crowd {
     /// Users whose connection was begun, or failed at once.
     pub(crate) fn begun(&self) -> u32 {
         self.users.len() as u32
-    }
-
-    /// When a user was to connect.
-    pub(crate) fn planned_connect(&self, user: u32) -> Nanos {
-        self.started + self.plan.ramp.at(self.share.global(user))
     }
 
     /// The user of a slot; `None` when it is no longer anybody's.
@@ -277,13 +290,17 @@ impl Crowd {
 
     /// An empty buffer for [`Crowd::write`].
     pub(crate) fn buffer(&mut self) -> Vec<u8> {
-        self.spares.pop().unwrap_or_default()
+        let buffer = self.spares.pop().unwrap_or_default();
+        self.spare_bytes -= buffer.capacity();
+        buffer
     }
 
     /// Takes a buffer back.
     pub(crate) fn give_back(&mut self, mut buffer: Vec<u8>) {
-        if self.spares.len() < SPARE_BUFFERS_MAX && buffer.capacity() <= SPARE_BUFFER_BYTES_MAX {
+        let bytes = self.spare_bytes + buffer.capacity();
+        if self.spares.len() < SPARE_BUFFERS_MAX && bytes <= SPARE_BYTES_MAX {
             buffer.clear();
+            self.spare_bytes = bytes;
             self.spares.push(buffer);
         }
     }
@@ -352,5 +369,24 @@ impl Crowd {
     /// Messages that are due and wait.
     pub(crate) fn waiting(&self) -> u64 {
         self.queue.len() as u64
+    }
+
+    /// Bytes that it has allocated, whatever they are for.
+    #[cfg(test)]
+    fn allocated_bytes(&self) -> usize {
+        fn of<T>(list: &Vec<T>) -> usize {
+            list.capacity() * size_of::<T>()
+        }
+        of(&self.users)
+            + of(&self.by_slot)
+            + self.queue.allocated_bytes()
+            + self.partials.allocated_bytes()
+            + of(&self.dirty)
+            + of(&self.closes)
+            + of(&self.pongs)
+            + of(&self.spares)
+            + self.spare_bytes
+            + self.returns.capacity() * size_of::<(Nanos, u32)>()
+            + self.distributions.named().iter().map(|(_, times)| times.allocated_bytes()).sum::<usize>()
     }
 }

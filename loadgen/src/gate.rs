@@ -1,14 +1,15 @@
 //! What the workers of one load have in common: the instants that they must agree on, and the figures that they show.
 //!
 //! ```text
-//!         start gate              traffic gate                                              leave gate
-//!  ready ────┼── connect, log in ──────┼── warm-up ─┬─ measure ──┬─ roll call ─┬─ drain ────────┼── close ── done
-//!            │  every worker is ready  │  every user is in, or failed           planned time    │  all are drained
+//!         start gate              traffic gate                calm gate                     leave gate
+//!  ready ────┼── connect, log in ──────┼── warm-up ── measure ─┬── storm ──┼── roll call ── drain ────┼── close ── done
+//!            │  every worker is ready  │  every user is in,    │           │  everybody is back,      │  all are drained
+//!            │                         │  or failed            planned     │  or gave up              │
 //! ```
 //!
-//! A gate opens when the last worker arrives, at one instant for all; nobody blocks on it. The instants between the second and
-//! the third gate follow from the plan. A run that is cut short (interrupted, or nobody is connected any more) has its end moved
-//! to that moment.
+//! A gate opens when the last worker arrives, at one instant for all; nobody blocks on it. The instants between two gates follow
+//! from the plan; without a storm the roll call, too, has a planned instant, and without one draining begins after the window. A
+//! run that is cut short ([`EarlyEnd`]) has its end moved to that moment.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, TryLockError};
@@ -18,6 +19,7 @@ use throng_reactor::{Nanos, Waker};
 use throng_report::IntervalHistogram;
 
 use crate::Plan;
+use crate::limits::{CONNECT_TIMEOUT, HANGING_LIMIT, REFUSED_LIMIT, STORM_LIMIT};
 use crate::scenario::Kind;
 
 /// How far a load has come.
@@ -29,7 +31,9 @@ pub enum Phase {
     Warmup,
     /// The measured window; with idle users, the hold.
     Measuring,
-    /// Idle users send their one message each.
+    /// Users lost their connection and come back.
+    Storming,
+    /// Quiet users send their one message each.
     RollCall,
     /// What is under way is waited for.
     Draining,
@@ -45,6 +49,7 @@ impl std::fmt::Display for Phase {
             Phase::Connecting => "connecting",
             Phase::Warmup => "warming up",
             Phase::Measuring => "measuring",
+            Phase::Storming => "storm",
             Phase::RollCall => "roll call",
             Phase::Draining => "draining",
             Phase::Leaving => "leaving",
@@ -62,6 +67,8 @@ pub enum EarlyEnd {
     MemoryGuard(String),
     /// Nobody was connected any more, and nobody to come.
     EverybodyLost,
+    /// Nobody was let in for so long that waiting for the others would show nothing; how that looked, in words and figures.
+    ServerGone(String),
 }
 
 /// Opens once, when everybody has arrived.
@@ -142,12 +149,53 @@ impl Board {
     }
 }
 
+/// Whether anybody is let in, as all workers together see it: since when they saw nothing but failures.
+#[derive(Debug, Default)]
+pub(crate) struct Doors {
+    /// The first failed attempt after the last user was let in, plus one; zero when there is none.
+    failing_since: AtomicU64,
+    /// The same, when all of those attempts timed out.
+    hanging_since: AtomicU64,
+}
+
+impl Doors {
+    /// Somebody was let in.
+    pub(crate) fn opened(&self) {
+        for since in [&self.failing_since, &self.hanging_since] {
+            // Read first: in a good ramp there is nothing to write, and every worker is here in every turn.
+            if since.load(Ordering::Relaxed) != 0 {
+                since.store(0, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Nobody was let in since the last look, and attempts failed, by waiting too long or otherwise.
+    pub(crate) fn stayed_shut(&self, now: Nanos, all_timed_out: bool) {
+        let begin = |since: &AtomicU64| {
+            let _ = since.compare_exchange(0, now.0 + 1, Ordering::Relaxed, Ordering::Relaxed);
+        };
+        begin(&self.failing_since);
+        if all_timed_out {
+            begin(&self.hanging_since);
+        } else {
+            self.hanging_since.store(0, Ordering::Relaxed);
+        }
+    }
+
+    fn since(since: &AtomicU64, now: Nanos) -> Option<Duration> {
+        since.load(Ordering::Relaxed).checked_sub(1).map(|since| now.since(Nanos(since)))
+    }
+}
+
 /// What the workers of one load share.
 #[derive(Debug)]
 pub struct Shared {
     pub(crate) start: Gate,
     pub(crate) traffic: Gate,
+    pub(crate) calm: Gate,
     pub(crate) leave: Gate,
+    /// Whether anybody is let in.
+    pub(crate) doors: Doors,
     /// When the run was cut short, and why; the first reason stands.
     early_end: OnceLock<(Nanos, EarlyEnd)>,
     /// A worker is gone, so that no gate may be waited for.
@@ -162,7 +210,9 @@ impl Shared {
         Shared {
             start: Gate::default(),
             traffic: Gate::default(),
+            calm: Gate::default(),
             leave: Gate::default(),
+            doors: Doors::default(),
             early_end: OnceLock::new(),
             broken: AtomicBool::new(false),
             boards: wakers.iter().map(|_| Board::default()).collect(),
@@ -215,6 +265,27 @@ impl Shared {
         self.early_end.get().map(|(_, why)| why)
     }
 
+    /// Whether waiting for more users to get in would show nothing, and why, in words and figures. The oldest attempt under way
+    /// is `waits` old.
+    pub(crate) fn hopeless(&self, in_storm: bool, waits: Duration, now: Nanos) -> Option<String> {
+        let limit = |limit| if in_storm { STORM_LIMIT } else { limit };
+        let failing = Doors::since(&self.doors.failing_since, now)?;
+        if failing >= limit(REFUSED_LIMIT) && self.sum(|board| &board.connected_now) == 0 {
+            return Some(format!(
+                "every attempt to connect failed for {:.1} s, and nobody was connected",
+                failing.as_secs_f64()
+            ));
+        }
+        let hanging = Doors::since(&self.doors.hanging_since, now)?;
+        // A pause of the ramp after an attempt that timed out is no sign of anything.
+        (hanging >= limit(HANGING_LIMIT) && waits >= HANGING_LIMIT).then(|| {
+            format!(
+                "nobody was let in for {:.1} s: every attempt timed out",
+                (hanging + CONNECT_TIMEOUT).as_secs_f64()
+            )
+        })
+    }
+
     /// Sums a figure over all boards.
     pub(crate) fn sum(&self, figure: impl Fn(&Board) -> &AtomicU64) -> u64 {
         self.boards.iter().map(|board| figure(board).load(Ordering::Relaxed)).sum()
@@ -222,7 +293,7 @@ impl Shared {
 
     /// The plan's instants; `None` before the traffic gate opens.
     pub fn times(&self, plan: &Plan) -> Option<Times> {
-        self.traffic.opens().map(|begins| Times::new(plan, begins, self.cut()))
+        self.traffic.opens().map(|begins| Times::new(plan, begins, self.calm.opens(), self.cut()))
     }
 
     /// How far the load has come at `now`.
@@ -244,13 +315,16 @@ impl Shared {
 /// The instants of one run, from the beginning of its traffic on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Times {
-    /// The warm-up begins: planned instants count from here.
+    /// The warm-up begins.
     pub begins: Nanos,
     /// The measured part begins.
     pub measure: Nanos,
-    /// It ends: with idle users the roll call begins, else draining.
+    /// It ends: with quiet users the storm or the roll call begins, else draining.
     pub measured: Nanos,
-    /// No more messages are due from here on.
+    /// The schedule's instants count from here: with quiet users from the roll call, else from the warm-up. [`Nanos::MAX`]
+    /// until a storm is over.
+    pub origin: Nanos,
+    /// No more messages are due from here on; [`Nanos::MAX`] until a storm is over.
     pub ends: Nanos,
     /// Messages count that are planned from here ...
     pub window_begins: Nanos,
@@ -259,17 +333,24 @@ pub struct Times {
 }
 
 impl Times {
-    fn new(plan: &Plan, begins: Nanos, cut: Option<Nanos>) -> Times {
-        let at = |after: Duration| (begins + after).min(cut.unwrap_or(Nanos::MAX));
-        let (window_begins, window_ends) = plan.window();
-        let measured = plan.warmup + plan.duration;
+    fn new(plan: &Plan, begins: Nanos, calm: Option<Nanos>, cut: Option<Nanos>) -> Times {
+        let cut = cut.unwrap_or(Nanos::MAX);
+        let measure = (begins + plan.warmup).min(cut);
+        let measured = (begins + plan.warmup + plan.duration).min(cut);
+        let roll_call = match plan.kind {
+            Kind::Pairs => None,
+            Kind::Idle | Kind::LoginStorm => Some(measured),
+            Kind::ReconnectStorm => Some(calm.unwrap_or(Nanos::MAX).min(cut)),
+        };
+        let ends = roll_call.map_or(measured, |origin| (origin + plan.roll_call()).min(cut));
         Times {
             begins,
-            measure: at(plan.warmup),
-            measured: at(measured),
-            ends: at(measured + if plan.kind == Kind::Idle { plan.roll_call() } else { Duration::ZERO }),
-            window_begins: at(window_begins),
-            window_ends: at(window_ends),
+            measure,
+            measured,
+            origin: roll_call.unwrap_or(begins),
+            ends,
+            window_begins: roll_call.unwrap_or(measure),
+            window_ends: ends,
         }
     }
 
@@ -283,7 +364,7 @@ impl Times {
         if now >= self.ends {
             Phase::Draining
         } else if now >= self.measured {
-            Phase::RollCall
+            if now >= self.origin { Phase::RollCall } else { Phase::Storming }
         } else if now >= self.measure {
             Phase::Measuring
         } else {

@@ -34,6 +34,6 @@ pub use address::{Network, PortRange, Sources};
 pub use gate::{EarlyEnd, Interval, Phase};
 pub use load::{Load, Options, Progress};
 pub use outcome::Outcome;
-pub use plan::{Overrides, Plan, PlanError};
+pub use plan::{Overrides, Plan, PlanError, Reconnect, Storm};
 pub use ramp::{Ramp, Stage};
 pub use scenario::{Kind, Protocol, Scenario};

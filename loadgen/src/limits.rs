@@ -51,6 +51,23 @@ pub const CONNECTS_IN_FLIGHT: u32 = 1024;
 /// How long a connection may take to be logged in: three repeats of a lost SYN (after 1, 3 and 7 s), and some.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// Attempts of one user in a storm, at most: a user counts them in a byte.
+pub const ATTEMPTS_MAX: u32 = u8::MAX as u32;
+
+/// The shortest back-off of a storm: users who try again at once would keep their generator busy with failing.
+pub const STORM_BACKOFF_MIN: Duration = Duration::from_millis(1);
+
+/// How long every attempt may have failed while nobody is connected before the run is ended: a server that is gone refuses at
+/// once, and one that is there lets somebody in.
+pub const REFUSED_LIMIT: Duration = Duration::from_secs(3);
+
+/// How long every attempt may have timed out before the run is ended, others being connected or not: with
+/// [`CONNECT_TIMEOUT`] before the first of them, a server that hangs is given up after 20 s.
+pub const HANGING_LIMIT: Duration = Duration::from_secs(5);
+
+/// The same, of both, in a storm: its users come back for longer, since a server that was pushed over may get up again.
+pub const STORM_LIMIT: Duration = Duration::from_secs(20);
+
 /// From the moment at which all workers are ready to the first planned instant, so that all of them have seen it.
 pub const GATE_LEAD: Duration = Duration::from_millis(5);
 
@@ -60,9 +77,11 @@ pub const WAIT_MAX: Duration = Duration::from_millis(50);
 /// How long a run drains by default.
 pub const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 
-/// Empty send buffers that a worker keeps for reuse.
+/// Empty send buffers that a worker keeps for reuse, at most ...
 pub const SPARE_BUFFERS_MAX: usize = 4096;
-/// Bytes of a send buffer that is worth keeping.
+/// ... and of so many bytes together, so that a burst of messages does not stay in memory.
+pub const SPARE_BYTES_MAX: usize = 1 << 20;
+/// Bytes of a buffer for the beginning of a frame that is worth keeping.
 pub const SPARE_BUFFER_BYTES_MAX: usize = 64 * 1024;
 
 /// Ids of missing messages that a worker keeps. Beyond it, losses are counted and not named.
@@ -71,6 +90,15 @@ pub const MISSING_MAX: usize = 1024;
 /// Connections per source address and target. Up to here connect() finds a port at once; with 19,000 it took twenty times
 /// as long (it walks one half of the port range first).
 pub const CONNECTIONS_PER_SOURCE: u32 = 8000;
+
+/// Connections of one ring of an io-uring worker, when counting the descriptors that its rings take: half of what a ring holds where
+/// the limit on open files allows it.
+pub const RING_CONNECTIONS: u64 = 16_384;
+
+/// Workers up to which each has all of the receive buffers that a reactor has by default.
+pub const RECV_WORKERS: u32 = 4;
+/// Receive buffers of a worker, at least.
+pub const RECV_BUFFERS_MIN: u16 = 32;
 
 /// Descriptors of a worker that are not connections: wakers, ring, timer, logs.
 pub const RESERVED_FILES: u64 = 64;

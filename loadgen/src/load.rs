@@ -12,7 +12,7 @@ use throng_reactor::uring::Uring;
 use throng_reactor::{Backend, Config, Nanos, Reactor, Requested, Selected, Waker};
 
 use crate::gate::{EarlyEnd, Interval, Phase, Shared, Times};
-use crate::limits::{CONNECTS_IN_FLIGHT, RESERVED_FILES};
+use crate::limits::{CONNECTS_IN_FLIGHT, RECV_BUFFERS_MIN, RECV_WORKERS, RESERVED_FILES, RING_CONNECTIONS};
 use crate::outcome::{Outcome, Record, Run, ThreadUse};
 use crate::worker::{Step, Worker};
 use crate::{Plan, Sources};
@@ -98,14 +98,18 @@ impl Load {
         plan.check().map_err(LoadError::Plan)?;
         let threads = options.threads.clamp(1, plan.lanes() as usize);
         let limit = files::limit().map_err(LoadError::Files)?.soft;
-        let per_table =
-            if options.private_tables { plan.users_per_thread(threads) } else { plan.connections };
-        let needed = per_table + RESERVED_FILES + threads as u64;
-        if needed > limit {
-            let most = limit.saturating_sub(RESERVED_FILES * 2);
-            return Err(LoadError::TooFewFiles { needed, limit, threads: plan.threads_for(most) });
-        }
         let selected = throng_reactor::backend::select(options.backend).map_err(LoadError::Backend)?;
+        let (users, sharing) = match options.private_tables {
+            true => (plan.users_per_thread(threads), 1),
+            false => (plan.connections, threads as u64),
+        };
+        let needed = files_needed(selected.active, users, sharing, limit) + threads as u64;
+        if needed > limit {
+            // Threads help where each has room for its users; a ring's table is not in the thread's.
+            let most = limit.saturating_sub(RESERVED_FILES * 2);
+            let threads = plan.threads_for(most).filter(|_| selected.active == Backend::Epoll);
+            return Err(LoadError::TooFewFiles { needed, limit, threads });
+        }
         // All wakers before the first private table: later ones would be unknown in it.
         let wakers: Vec<Waker> =
             (0..threads).map(|_| Waker::new()).collect::<Result<_, _>>().map_err(LoadError::Files)?;
@@ -283,7 +287,11 @@ impl Seat {
         if self.options.private_tables {
             files::private_table(&self.keep)?;
         }
-        Ok(Config::default())
+        Ok(Config {
+            number: self.number as u16,
+            recv_buffers: recv_buffers(self.shared.workers()),
+            ..Config::default()
+        })
     }
 
     fn cpu(&self) -> Option<usize> {
@@ -322,6 +330,24 @@ impl Seat {
             ThreadUse { cpu: self.cpu(), cpu_ns: used.cpu, run_queue_ns: used.run_queue, wall_ns: used.at };
         Ok(record)
     }
+}
+
+/// Descriptors that `users` connections take in a table that `workers` share, without the workers' wakers. With epoll each is one.
+/// With io-uring they are direct, in the tables of rings of which each is two descriptors and has room for
+/// [`RING_CONNECTIONS`], or for as many as the limit on open files allows.
+fn files_needed(backend: Backend, users: u64, workers: u64, limit: u64) -> u64 {
+    let files = match backend {
+        Backend::Epoll => users,
+        Backend::IoUring => 2 * (users.div_ceil(limit.clamp(1, RING_CONNECTIONS)) + workers),
+    };
+    files + RESERVED_FILES
+}
+
+/// Receive buffers of each of so many workers: few workers have much to receive each, and of many only some have at one time.
+fn recv_buffers(workers: u32) -> u16 {
+    let share = u32::from(throng_reactor::limits::RECV_BUFFERS) * RECV_WORKERS / workers.max(RECV_WORKERS);
+    let fewer = if share.is_power_of_two() { share } else { share.next_power_of_two() / 2 };
+    (fewer as u16).max(RECV_BUFFERS_MIN)
 }
 
 /// What the calling thread has used, in nanoseconds.
@@ -408,5 +434,26 @@ impl std::error::Error for LoadError {
             | LoadError::Thread(source)
             | LoadError::Worker(source) => Some(source),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_million_users_of_one_ring_worker_need_few_descriptors_and_of_one_epoll_worker_a_million() {
+        let (epoll, uring) = (Backend::Epoll, Backend::IoUring);
+        assert_eq!(files_needed(epoll, 1_000_000, 1, 20_000), 1_000_000 + RESERVED_FILES);
+        assert!(files_needed(uring, 1_000_000, 1, 20_000) < 250);
+        assert!(files_needed(uring, 1_000_000, 1, 1024) < 1024 * 3, "a small limit makes small rings");
+        assert!(files_needed(uring, 1_000_000, 1, 1024) > 1024, "and of them too many");
+        assert!(files_needed(uring, 1 << 30, 4, 20_000) > 20_000);
+    }
+
+    #[test]
+    fn receive_pools_are_powers_of_two_and_shrink_with_the_workers() {
+        let pools = [1, 4, 5, 8, 53, 1000].map(recv_buffers);
+        assert_eq!(pools, [512, 512, 256, 256, 32, 32]);
     }
 }

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use throng_reactor::{Gauges, Nanos};
 use throng_report::schema::{
-    Backend, Connections, Generator, Heartbeats, Latencies, MessageWindow, Messages, PlanFacts,
+    Backend, Connections, Generator, Heartbeats, Latencies, MessageWindow, Messages, PlanFacts, Storm,
 };
 use throng_report::{Histogram, Summary};
 
-use crate::gate::EarlyEnd;
+use crate::gate::{EarlyEnd, Times};
 use crate::ledger::{Ledger, Missing};
+use crate::scenario::Kind;
 
 /// The distributions of one worker, or of all.
 #[derive(Clone, Debug, Default)]
@@ -20,10 +21,30 @@ pub struct Distributions {
     pub written_to_delivered: Histogram,
     /// From the planned instant to the attempt. Empty in a closed loop, whose planned instant is the attempt.
     pub send_lag: Histogram,
-    /// From a connection's planned instant to its being connected.
+    /// Of the first connections of all users.
+    pub ramp: ConnectTimes,
+    /// Of those made again in a storm.
+    pub storm: ConnectTimes,
+}
+
+/// How long connecting took.
+#[derive(Clone, Debug, Default)]
+pub struct ConnectTimes {
+    /// From the planned instant of an attempt to its beginning. Time in which as many connections as allowed were under way does
+    /// not count: the server was slow to let them in.
+    pub lag: Histogram,
+    /// From the planned instant of a user's first attempt to its being connected.
     pub connect: Histogram,
-    /// From a connection's planned instant to its being logged in.
+    /// From the planned instant of a user's first attempt to its being logged in.
     pub login: Histogram,
+}
+
+impl ConnectTimes {
+    fn merge(&mut self, other: &ConnectTimes) {
+        self.lag.merge(&other.lag);
+        self.connect.merge(&other.connect);
+        self.login.merge(&other.login);
+    }
 }
 
 impl Distributions {
@@ -32,8 +53,8 @@ impl Distributions {
         self.planned_to_delivered.merge(&other.planned_to_delivered);
         self.written_to_delivered.merge(&other.written_to_delivered);
         self.send_lag.merge(&other.send_lag);
-        self.connect.merge(&other.connect);
-        self.login.merge(&other.login);
+        self.ramp.merge(&other.ramp);
+        self.storm.merge(&other.storm);
     }
 
     /// Values above what a histogram holds.
@@ -41,15 +62,22 @@ impl Distributions {
         self.named().iter().map(|(_, histogram)| histogram.clamped()).sum()
     }
 
-    /// Each under its name in the report, for `latency.hlog`.
-    pub fn named(&self) -> [(&'static str, &Histogram); 5] {
-        [
+    /// Each under its name in the report, for `latency.hlog`; those of a storm only where there was one.
+    pub fn named(&self) -> Vec<(&'static str, &Histogram)> {
+        let mut named = vec![
             ("planned_to_delivered", &self.planned_to_delivered),
             ("written_to_delivered", &self.written_to_delivered),
             ("send_lag", &self.send_lag),
-            ("connect", &self.connect),
-            ("login", &self.login),
-        ]
+            ("connect_lag", &self.ramp.lag),
+            ("connect", &self.ramp.connect),
+            ("login", &self.ramp.login),
+        ];
+        if self.storm.lag.count() > 0 {
+            named.push(("reconnect_lag", &self.storm.lag));
+            named.push(("reconnect", &self.storm.connect));
+            named.push(("login_again", &self.storm.login));
+        }
+        named
     }
 }
 
@@ -70,8 +98,10 @@ pub struct ConnectionCounts {
     pub ports_exhausted: u64,
     /// Of the failed: no descriptor was free.
     pub descriptors_exhausted: u64,
-    /// The first attempt.
-    pub first_attempt: Option<Nanos>,
+    /// Begun late, because as many as allowed were under way.
+    pub held_back: u64,
+    /// The first planned instant.
+    pub first_planned: Option<Nanos>,
     /// The last that was established.
     pub last_established: Option<Nanos>,
 }
@@ -87,9 +117,9 @@ impl ConnectionCounts {
         self.lost_by_cause.values().sum()
     }
 
-    /// Whether everybody who tried was turned away or lost.
-    fn are_all_gone(&self) -> bool {
-        self.failed() + self.lost() > 0 && self.closed_by_plan == 0 && self.lost() == self.established
+    /// Whether everybody who tried was turned away or lost, `away` of them in a storm.
+    fn are_all_gone(&self, away: u64) -> bool {
+        self.failed() + self.lost() > 0 && self.closed_by_plan == 0 && self.lost() + away == self.established
     }
 
     fn merge(&mut self, other: ConnectionCounts) {
@@ -98,15 +128,54 @@ impl ConnectionCounts {
         self.refused_by_server += other.refused_by_server;
         self.ports_exhausted += other.ports_exhausted;
         self.descriptors_exhausted += other.descriptors_exhausted;
+        self.held_back += other.held_back;
         for (cause, count) in other.failed_by_cause {
             *self.failed_by_cause.entry(cause).or_default() += count;
         }
         for (cause, count) in other.lost_by_cause {
             *self.lost_by_cause.entry(cause).or_default() += count;
         }
-        let earlier = [self.first_attempt, other.first_attempt].into_iter().flatten().min();
-        self.first_attempt = earlier;
+        let earlier = [self.first_planned, other.first_planned].into_iter().flatten().min();
+        self.first_planned = earlier;
         self.last_established = self.last_established.max(other.last_established);
+    }
+}
+
+/// What became of a storm, at one worker or at all.
+#[derive(Clone, Debug, Default)]
+pub struct StormCounts {
+    /// When connections were closed; `None` in a storm of logins, and when it did not come to it.
+    pub began: Option<Nanos>,
+    /// Users whose connection was closed.
+    pub struck: u64,
+    /// Of those: connected and logged in again.
+    pub back: u64,
+    /// The last one that was.
+    pub last_back: Option<Nanos>,
+    /// Connections begun.
+    pub attempts: u64,
+    /// Of those: after an earlier one of the same user had failed.
+    pub repeats: u64,
+    /// Attempts that failed, repeated or not, by cause.
+    pub failed_by_cause: BTreeMap<String, u64>,
+}
+
+impl StormCounts {
+    /// Users whose connection was closed and who are not in.
+    pub fn away(&self) -> u64 {
+        self.struck - self.back
+    }
+
+    fn merge(&mut self, other: StormCounts) {
+        self.began = self.began.or(other.began);
+        self.struck += other.struck;
+        self.back += other.back;
+        self.last_back = self.last_back.max(other.last_back);
+        self.attempts += other.attempts;
+        self.repeats += other.repeats;
+        for (cause, count) in other.failed_by_cause {
+            *self.failed_by_cause.entry(cause).or_default() += count;
+        }
     }
 }
 
@@ -115,6 +184,8 @@ impl ConnectionCounts {
 pub struct Record {
     /// Its connections.
     pub connections: ConnectionCounts,
+    /// Its storm.
+    pub storm: StormCounts,
     /// The most users that it had connected at once.
     pub peak: u64,
     /// Its messages.
@@ -149,6 +220,8 @@ pub struct Outcome {
     pub plan: PlanFacts,
     /// What became of the connections.
     pub connections: Connections,
+    /// What became of the storm; `None` for a kind without one.
+    pub storm: Option<Storm>,
     /// What became of the messages.
     pub messages: Messages,
     /// The distributions, whole: `latency_us` of the report and `latency.hlog` come from these.
@@ -161,6 +234,8 @@ pub struct Outcome {
     pub missing: Vec<Missing>,
     /// Why the run ended before its plan did.
     pub early_end: Option<EarlyEnd>,
+    /// The run ended before its roll call, and when, in words; so there were no messages.
+    pub roll_call_skipped: Option<String>,
     /// Nobody was connected any more at the end.
     pub everybody_lost: bool,
     /// What does not add up in the generator's own account, in words: a mistake of its own. `None` is right.
@@ -192,6 +267,7 @@ impl Outcome {
         let mut uses = Vec::new();
         for record in records {
             all.connections.merge(record.connections);
+            all.storm.merge(record.storm);
             all.peak += record.peak;
             all.ledger.merge(record.ledger);
             all.times.merge(&record.times);
@@ -206,12 +282,14 @@ impl Outcome {
         Outcome {
             plan: plan.facts(),
             connections: connections(plan, &all),
+            storm: plan.storm.as_ref().map(|settings| storm(plan, settings, &all)),
             messages: messages(&all.ledger, window),
             heartbeats: all.heartbeats,
             generator: generator(&all, threads, run.backend, &uses),
             missing: if run.trace_ids { all.ledger.missing } else { Vec::new() },
+            roll_call_skipped: roll_call_skipped(plan, run.times.as_ref(), run.early_end.as_ref()),
             early_end: run.early_end,
-            everybody_lost: all.connections.are_all_gone(),
+            everybody_lost: all.connections.are_all_gone(all.storm.away()),
             accounting_error,
             gauges: all.gauges,
             measured: run.times.map(|times| (times.measure, times.measured)),
@@ -225,8 +303,9 @@ impl Outcome {
             planned_to_delivered: self.times.planned_to_delivered.summary(),
             written_to_delivered: self.times.written_to_delivered.summary(),
             send_lag: self.times.send_lag.summary(),
-            connect: self.times.connect.summary(),
-            login: self.times.login.summary(),
+            connect_lag: self.times.ramp.lag.summary(),
+            connect: self.times.ramp.connect.summary(),
+            login: self.times.ramp.login.summary(),
         }
     }
 
@@ -234,6 +313,7 @@ impl Outcome {
     pub fn fill(&self, summary: &mut Summary) {
         summary.plan = self.plan.clone();
         summary.connections = self.connections.clone();
+        summary.storm = self.storm.clone();
         summary.messages = self.messages.clone();
         summary.latency_us = self.latencies();
         summary.heartbeats = self.heartbeats;
@@ -241,8 +321,10 @@ impl Outcome {
         match &self.early_end {
             Some(EarlyEnd::Interrupted) => summary.incidents.interrupted = true,
             Some(EarlyEnd::MemoryGuard(why)) => summary.incidents.memory_guard = Some(why.clone()),
+            Some(EarlyEnd::ServerGone(how)) => summary.incidents.server_gone = Some(how.clone()),
             Some(EarlyEnd::EverybodyLost) | None => {}
         }
+        summary.warnings.extend(self.roll_call_skipped.clone());
         summary.incidents.accounting_error.clone_from(&self.accounting_error);
     }
 }
@@ -259,7 +341,7 @@ fn add_gauges(all: &mut Gauges, one: &Gauges) {
 
 fn connections(plan: &crate::Plan, all: &Record) -> Connections {
     let counts = &all.connections;
-    let took = match (counts.first_attempt, counts.last_established) {
+    let took = match (counts.first_planned, counts.last_established) {
         (Some(first), Some(last)) if last > first => Some(last.since(first).as_secs_f64()),
         _ => None,
     };
@@ -271,10 +353,64 @@ fn connections(plan: &crate::Plan, all: &Record) -> Connections {
         closed_by_plan: counts.closed_by_plan,
         peak: all.peak,
         connect_rate_per_s: took.map(|seconds| counts.established as f64 / seconds),
+        planned_connect_rate_per_s: (!plan.ramp.lasts().is_zero())
+            .then(|| plan.connections as f64 / plan.ramp.lasts().as_secs_f64()),
+        held_back: counts.held_back,
         refused_by_server: counts.refused_by_server,
         failed_by_cause: counts.failed_by_cause.clone(),
         lost_by_cause: counts.lost_by_cause.clone(),
     }
+}
+
+fn storm(plan: &crate::Plan, settings: &crate::Storm, all: &Record) -> Storm {
+    let (counts, storm) = (&all.connections, &all.storm);
+    let is_login = plan.kind == Kind::LoginStorm;
+    let (kind, users, back, times) = if is_login {
+        ("login", plan.connections, counts.established, &all.times.ramp)
+    } else {
+        ("reconnect", storm.struck, storm.back, &all.times.storm)
+    };
+    let (began, last) = if is_login {
+        (counts.first_planned, counts.last_established)
+    } else {
+        (storm.began, storm.last_back)
+    };
+    Storm {
+        kind: kind.to_owned(),
+        reconnect: settings.reconnect.to_string(),
+        backoff_base_s: settings.base.as_secs_f64(),
+        backoff_cap_s: settings.cap.as_secs_f64(),
+        attempts_max: u64::from(settings.attempts_max),
+        users,
+        back,
+        never_back: users - back,
+        attempts: storm.attempts,
+        repeats: storm.repeats,
+        failed_attempts_by_cause: storm.failed_by_cause.clone(),
+        last_back_after_s: began.zip(last).map(|(began, last)| last.since(began).as_secs_f64()),
+        connect_lag_us: times.lag.summary(),
+        connect_us: times.connect.summary(),
+        login_us: times.login.summary(),
+    }
+}
+
+/// Why there were no messages in a run that was to have a roll call; `None` when it had one, or needs none.
+fn roll_call_skipped(
+    plan: &crate::Plan,
+    times: Option<&Times>,
+    early_end: Option<&EarlyEnd>,
+) -> Option<String> {
+    early_end?;
+    if !plan.kind.has_roll_call() || plan.roll_call().is_zero() {
+        return None;
+    }
+    let when = match times {
+        None => "while users connected",
+        Some(times) if times.origin < times.ends => return None,
+        Some(times) if plan.kind == Kind::ReconnectStorm && times.measured < times.ends => "in the storm",
+        Some(_) => "while users were held",
+    };
+    Some(format!("the run ended {when}, before its roll call: no message was due, and none is missing"))
 }
 
 fn messages(ledger: &Ledger, window_s: f64) -> Messages {

@@ -8,6 +8,7 @@
 //! the plan alone. Worker `w` of `n` plays the lanes `w`, `w + n`, `w + 2n` ...
 
 mod error;
+mod storm;
 
 use std::time::Duration;
 
@@ -16,14 +17,15 @@ use sha2::{Digest, Sha256};
 use throng_wire::limits::BODY_BYTES_MAX;
 
 use crate::limits::{
-    CONNECTIONS_MAX, LANE_PAIRS, LANES_MAX, LANES_MIN, OUTSTANDING_MAX, USER_MESSAGES_MAX,
-    USER_RATE_PER_S_MAX,
+    ATTEMPTS_MAX, CONNECTIONS_MAX, LANE_PAIRS, LANES_MAX, LANES_MIN, OUTSTANDING_MAX, STORM_BACKOFF_MIN,
+    USER_MESSAGES_MAX, USER_RATE_PER_S_MAX,
 };
 use crate::scenario::{Kind, Protocol, Scenario, seconds};
 use crate::stamp::STAMP_BYTES;
 use crate::{Ramp, Stage};
 
 pub use error::PlanError;
+pub use storm::{Reconnect, Storm};
 
 /// What a run does, to the last number. Equal plans have equal hashes, and expand to the same instants.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,14 +41,14 @@ pub struct Plan {
     pub seed: u64,
     /// Users.
     pub connections: u64,
-    /// Messages per second of all users together; 0 without messages and in a closed loop. With [`Kind::Idle`]: of the
-    /// messages at the end.
+    /// Messages per second of all users together; 0 without messages and in a closed loop. With a roll call: of its
+    /// messages.
     pub rate_per_s: f64,
     /// Messages in flight per pair (`echo`: per user); `None` in an open loop.
     pub closed_loop_window: Option<u32>,
     /// Bytes of a message's body.
     pub payload_bytes: u64,
-    /// Length of the measured window; with [`Kind::Idle`], of the hold.
+    /// Length of the measured window; with a roll call, of the hold before it.
     #[serde(rename = "duration_us", with = "micros")]
     pub duration: Duration,
     /// Traffic before it that is not measured.
@@ -60,6 +62,9 @@ pub struct Plan {
     pub heartbeat: Duration,
     /// When users connect.
     pub ramp: Ramp,
+    /// How the storm goes; `None` for a kind without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storm: Option<Storm>,
 }
 
 /// Durations as whole microseconds.
@@ -106,6 +111,16 @@ pub struct Overrides {
     pub protocol: Option<Protocol>,
     /// What all chance grows from; 1 when not set.
     pub seed: Option<u64>,
+    /// Share of the users that lose their connection in a storm.
+    pub storm_share: Option<f64>,
+    /// How they come back.
+    pub reconnect: Option<Reconnect>,
+    /// The first back-off.
+    pub reconnect_base: Option<Duration>,
+    /// The longest back-off.
+    pub reconnect_cap: Option<Duration>,
+    /// Attempts that a user makes before it gives up.
+    pub reconnect_attempts: Option<u32>,
 }
 
 impl Plan {
@@ -117,6 +132,7 @@ impl Plan {
         let set = overrides;
         let protocol = set.protocol.unwrap_or(scenario.protocol);
         refuse_contradictions(set, protocol)?;
+        let storm = storm(scenario, set)?;
         let ramp = ramp(scenario, set)?;
         let connections = ramp.connections();
         let has_messages = protocol != Protocol::Connect;
@@ -144,6 +160,7 @@ impl Plan {
             drain_limit: whole_micros(time(set.drain_limit, scenario.drain_limit_s)),
             heartbeat: whole_micros(heartbeat),
             ramp,
+            storm,
         };
         plan.check()?;
         Ok(plan)
@@ -161,6 +178,15 @@ impl Plan {
         if self.ramp.connections() != users {
             return Err(PlanError::RampElsewhere { connections: users, reaches: self.ramp.connections() });
         }
+        if let Some(storm) = &self.storm {
+            let fits = storm.share > 0.0 && storm.share <= 1.0 && storm.base >= STORM_BACKOFF_MIN;
+            if !fits || storm.cap < storm.base || !(1..=ATTEMPTS_MAX).contains(&storm.attempts_max) {
+                return Err(PlanError::Storm { storm: *storm });
+            }
+        }
+        if self.storm.is_some() != self.kind.is_storm() {
+            return Err(PlanError::NoStorm { what: "a storm" });
+        }
         if self.duration.is_zero() {
             return Err(PlanError::NoWindow);
         }
@@ -177,7 +203,7 @@ impl Plan {
             return Err(PlanError::Heartbeat { every: self.heartbeat });
         }
         if let Some(window) = self.closed_loop_window {
-            if self.kind == Kind::Idle {
+            if self.kind.has_roll_call() {
                 return Err(PlanError::ClosedLoopIdle);
             }
             if window == 0 || window > OUTSTANDING_MAX {
@@ -188,7 +214,7 @@ impl Plan {
         let per_user = self.rate_per_s / users as f64;
         let messages = per_user * (self.warmup + self.duration).as_secs_f64();
         let fits =
-            self.kind == Kind::Idle || per_user <= USER_RATE_PER_S_MAX && messages <= USER_MESSAGES_MAX;
+            self.kind.has_roll_call() || per_user <= USER_RATE_PER_S_MAX && messages <= USER_MESSAGES_MAX;
         if !self.rate_per_s.is_finite() || self.rate_per_s <= 0.0 || self.rate_per_s > 1e9 || !fits {
             return Err(PlanError::Rate { rate_per_s: self.rate_per_s, connections: users });
         }
@@ -232,18 +258,9 @@ impl Plan {
         (least..=lanes).find(|&threads| self.users_per_thread(threads) <= users)
     }
 
-    /// From the beginning of the traffic to the beginning and the end of the window in which messages count: what
-    /// they are measured over. With [`Kind::Idle`] that is the time of the messages at the end.
-    pub fn window(&self) -> (Duration, Duration) {
-        match self.kind {
-            Kind::Pairs => (self.warmup, self.warmup + self.duration),
-            Kind::Idle => (self.warmup + self.duration, self.warmup + self.duration + self.roll_call()),
-        }
-    }
-
-    /// How long the messages at the end of [`Kind::Idle`] take.
+    /// How long the messages at the end of a quiet kind take; zero for the others.
     pub fn roll_call(&self) -> Duration {
-        if self.kind == Kind::Idle && self.protocol != Protocol::Connect {
+        if self.kind.has_roll_call() && self.protocol != Protocol::Connect {
             Duration::from_nanos((self.connections as f64 / self.rate_per_s * 1e9) as u64)
         } else {
             Duration::ZERO
@@ -293,6 +310,46 @@ fn refuse_contradictions(set: &Overrides, protocol: Protocol) -> Result<(), Plan
     Ok(())
 }
 
+/// The storm of a kind that is one: overrides before the scenario.
+fn storm(scenario: &Scenario, set: &Overrides) -> Result<Option<Storm>, PlanError> {
+    let given = [
+        ("--storm-share", set.storm_share.or(scenario.storm_share).is_some()),
+        ("--reconnect", set.reconnect.or(scenario.reconnect).is_some()),
+        ("--reconnect-base", set.reconnect_base.is_some() || scenario.reconnect_base_s.is_some()),
+        ("--reconnect-cap", set.reconnect_cap.is_some() || scenario.reconnect_cap_s.is_some()),
+        ("--reconnect-attempts", set.reconnect_attempts.or(scenario.reconnect_attempts).is_some()),
+    ];
+    let beside = match scenario.kind {
+        Kind::Pairs | Kind::Idle => given.iter().find(|(_, is_given)| *is_given),
+        // Everybody is in it, at once.
+        Kind::LoginStorm => given[..1].iter().find(|(_, is_given)| *is_given),
+        Kind::ReconnectStorm => None,
+    };
+    if let Some((what, _)) = beside {
+        return Err(PlanError::NoStorm { what });
+    }
+    if !scenario.kind.is_storm() {
+        return Ok(None);
+    }
+    let has_ramp = set.connect_rate_per_s.or(scenario.connect_rate_per_s).is_some()
+        || !set.stages.is_empty()
+        || !scenario.stages.is_empty();
+    if scenario.kind == Kind::LoginStorm && has_ramp {
+        return Err(PlanError::RampInStorm);
+    }
+    let time = |set: Option<Duration>, file: Option<f64>, otherwise| {
+        whole_micros(set.or(file.and_then(seconds)).unwrap_or(otherwise))
+    };
+    let everybody = (scenario.kind == Kind::LoginStorm).then_some(1.0);
+    Ok(Some(Storm {
+        share: everybody.or(set.storm_share).or(scenario.storm_share).unwrap_or(0.5),
+        reconnect: set.reconnect.or(scenario.reconnect).unwrap_or(Reconnect::Jittered),
+        base: time(set.reconnect_base, scenario.reconnect_base_s, Duration::from_secs(1)),
+        cap: time(set.reconnect_cap, scenario.reconnect_cap_s, Duration::from_secs(60)),
+        attempts_max: set.reconnect_attempts.or(scenario.reconnect_attempts).unwrap_or(8),
+    }))
+}
+
 /// The ramp: overrides before the scenario, stages before a rate.
 fn ramp(scenario: &Scenario, set: &Overrides) -> Result<Ramp, PlanError> {
     let connections = set.connections.unwrap_or(scenario.connections);
@@ -317,6 +374,9 @@ fn ramp(scenario: &Scenario, set: &Overrides) -> Result<Ramp, PlanError> {
             }
             _ => Ok(ramp),
         };
+    }
+    if scenario.kind == Kind::LoginStorm && connections > 0 {
+        return Ok(Ramp::at_once(connections));
     }
     const CONNECT_RATE_PER_S: f64 = 10_000.0;
     let rate = set.connect_rate_per_s.or(scenario.connect_rate_per_s).unwrap_or(CONNECT_RATE_PER_S);
@@ -364,6 +424,45 @@ mod tests {
         let mut faster = base.clone();
         faster.rate_per_s += 0.5;
         assert!(base.hash() != seeded.hash() && base.hash() != faster.hash());
+    }
+
+    #[test]
+    fn storms_take_their_settings_from_flags_before_the_file() {
+        let scenario = crate::scenario::load("reconnect-storm").unwrap();
+        let plan = Plan::new(&scenario, &Overrides::default()).unwrap();
+        let set = Overrides {
+            storm_share: Some(0.25),
+            reconnect: Some(Reconnect::AtOnce),
+            reconnect_base: Some(Duration::from_millis(10)),
+            ..Overrides::default()
+        };
+        let other = Plan::new(&scenario, &set).unwrap();
+        assert_eq!(plan.storm.unwrap().share, 0.5);
+        let storm = other.storm.unwrap();
+        assert_eq!((storm.share, storm.reconnect), (0.25, Reconnect::AtOnce));
+        assert_eq!((storm.base, storm.cap), (Duration::from_millis(10), plan.storm.unwrap().cap));
+        assert_ne!(plan.hash(), other.hash());
+        let read: Plan = serde_json::from_str(&other.to_json()).unwrap();
+        assert_eq!(read, other);
+    }
+
+    #[test]
+    fn a_storm_that_cannot_be_is_refused_with_a_remedy() {
+        let refused = |name: &str, set: &Overrides| {
+            Plan::new(&crate::scenario::load(name).unwrap(), set).unwrap_err().to_string()
+        };
+        let share = |share| Overrides { storm_share: Some(share), ..Overrides::default() };
+        for bad in [0.0, -1.0, 1.5, f64::NAN] {
+            assert!(refused("reconnect-storm", &share(bad)).contains("--storm-share"), "{bad}");
+        }
+        assert!(refused("pairs", &share(0.5)).contains("--storm-share"));
+        assert!(refused("login-storm", &share(0.5)).contains("--storm-share"));
+        let base = Overrides { reconnect_base: Some(Duration::from_secs(61)), ..Overrides::default() };
+        assert!(refused("reconnect-storm", &base).contains("--reconnect-cap"));
+        let never = Overrides { reconnect_attempts: Some(0), ..Overrides::default() };
+        assert!(refused("reconnect-storm", &never).contains("--reconnect-attempts"));
+        let ramp = Overrides { connect_rate_per_s: Some(10.0), ..Overrides::default() };
+        assert!(refused("login-storm", &ramp).contains("--connect-rate"));
     }
 
     #[test]

@@ -27,6 +27,12 @@ impl Queue {
         Queue { links: Vec::new(), free: NOBODY, len: 0, len_max }
     }
 
+    /// Bytes that it has allocated.
+    #[cfg(test)]
+    pub(crate) fn allocated_bytes(&self) -> usize {
+        self.links.capacity() * size_of::<Link>()
+    }
+
     /// Instants that wait, in all chains.
     pub(crate) fn len(&self) -> usize {
         self.len

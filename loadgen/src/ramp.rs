@@ -48,6 +48,11 @@ impl Ramp {
         Ramp(vec![Stage { lasts: Duration::from_micros(lasts.as_micros() as u64), reaches: connections }])
     }
 
+    /// Everybody at the first instant.
+    pub fn at_once(connections: u64) -> Ramp {
+        Ramp(vec![Stage { lasts: Duration::ZERO, reaches: connections }])
+    }
+
     /// Connections at the end.
     pub fn connections(&self) -> u64 {
         self.0.last().map_or(0, |stage| stage.reaches)
@@ -90,6 +95,13 @@ mod tests {
         assert_eq!(ramp.at(0), Duration::ZERO);
         assert_eq!(ramp.at(500), Duration::from_secs(5));
         assert_eq!((ramp.lasts(), ramp.connections()), (Duration::from_secs(10), 1000));
+    }
+
+    #[test]
+    fn at_once_is_one_instant() {
+        let ramp = Ramp::at_once(1000);
+        assert_eq!((ramp.at(0), ramp.at(999), ramp.lasts()), Default::default());
+        assert_eq!(ramp.connections(), 1000);
     }
 
     #[test]

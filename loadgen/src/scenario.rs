@@ -6,15 +6,34 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::plan::Reconnect;
+
 /// What users do with their connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// User 2k+1 and user 2k+2 write to each other, at random instants and in random turns. In a closed loop user 2k+1 alone
     /// writes.
     Pairs,
     /// Users stay connected. At the end each writes one message to its partner, evenly spaced.
     Idle,
+    /// As [`Kind::Idle`], and everybody connects at the first instant.
+    LoginStorm,
+    /// As [`Kind::Idle`], and between the hold and the messages a share of the users lose their connection at one instant and
+    /// come back.
+    ReconnectStorm,
+}
+
+impl Kind {
+    /// Whether users are quiet until each writes one message at the end.
+    pub fn has_roll_call(self) -> bool {
+        self != Kind::Pairs
+    }
+
+    /// Whether many users connect at one instant.
+    pub fn is_storm(self) -> bool {
+        matches!(self, Kind::LoginStorm | Kind::ReconnectStorm)
+    }
 }
 
 /// What is spoken on the connection.
@@ -105,6 +124,16 @@ pub struct Scenario {
     pub heartbeat_s: f64,
     /// Messages in flight per pair, instead of a rate.
     pub closed_loop_window: Option<u32>,
+    /// Share of the users that lose their connection in a `reconnect-storm`; 0.5.
+    pub storm_share: Option<f64>,
+    /// How users come back in a storm: `at-once` or `jittered`, which is the default.
+    pub reconnect: Option<Reconnect>,
+    /// Seconds of the first back-off in a storm; it doubles with every repeat; 1.
+    pub reconnect_base_s: Option<f64>,
+    /// Seconds of the longest back-off in a storm; 60.
+    pub reconnect_cap_s: Option<f64>,
+    /// Attempts that a user makes in a storm before it gives up; 8.
+    pub reconnect_attempts: Option<u32>,
 }
 
 /// What a scenario file may leave out.
@@ -151,6 +180,8 @@ pub fn shipped() -> &'static [Shipped] {
     &[
         Shipped { name: "pairs", text: include_str!("../scenarios/pairs.toml") },
         Shipped { name: "idle", text: include_str!("../scenarios/idle.toml") },
+        Shipped { name: "login-storm", text: include_str!("../scenarios/login-storm.toml") },
+        Shipped { name: "reconnect-storm", text: include_str!("../scenarios/reconnect-storm.toml") },
     ]
 }
 
@@ -194,6 +225,9 @@ impl Scenario {
             ("drain_limit_s", scenario.drain_limit_s),
             ("heartbeat_s", scenario.heartbeat_s),
         ];
+        let optional =
+            [("reconnect_base_s", scenario.reconnect_base_s), ("reconnect_cap_s", scenario.reconnect_cap_s)];
+        times.extend(optional.into_iter().filter_map(|(key, value)| Some((key, value?))));
         times.extend(scenario.stages.iter().map(|stage| ("lasts_s", stage.lasts_s)));
         for (key, value) in times {
             if seconds(value).is_none() {

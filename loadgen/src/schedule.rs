@@ -13,7 +13,7 @@ use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
 use crate::Plan;
-use crate::scenario::{Kind, Protocol};
+use crate::scenario::Protocol;
 use crate::stamp::mix;
 
 /// Which users one worker plays, and how it numbers them: lane by lane within a round of the lanes, so in the order in which
@@ -75,7 +75,7 @@ impl Share {
 /// One message that is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Due {
-    /// When, in nanoseconds from the beginning of the traffic.
+    /// When, in nanoseconds from the schedule's first instant: the beginning of the traffic, or of the roll call.
     pub at: u64,
     /// Whose, as its worker numbers it.
     pub user: u32,
@@ -101,12 +101,11 @@ struct Lane {
     ends: u64,
 }
 
-/// The messages at the end of [`Kind::Idle`]: one per user, evenly spaced.
+/// The messages at the end of a quiet kind: one per user, evenly spaced.
 #[derive(Debug, Default)]
 struct RollCall {
     next: u32,
     users: u32,
-    begins: u64,
     gap_ns: f64,
 }
 
@@ -118,12 +117,11 @@ impl Schedule {
         if plan.protocol == Protocol::Connect || plan.closed_loop_window.is_some() {
             return schedule;
         }
-        let ends = (plan.warmup + plan.duration).as_nanos() as u64;
-        if plan.kind == Kind::Idle {
-            let gap_ns = 1e9 / plan.rate_per_s;
-            schedule.roll_call = RollCall { next: 0, users: share.users(), begins: ends, gap_ns };
+        if plan.kind.has_roll_call() {
+            schedule.roll_call = RollCall { next: 0, users: share.users(), gap_ns: 1e9 / plan.rate_per_s };
             return schedule;
         }
+        let ends = (plan.warmup + plan.duration).as_nanos() as u64;
         for number in 0..share.own {
             let users = share.users_in_lane(number);
             if users == 0 {
@@ -145,7 +143,7 @@ impl Schedule {
         schedule
     }
 
-    /// When the next message is due, in nanoseconds from the beginning of the traffic; `None` when there is none.
+    /// When the next message is due, in nanoseconds from the schedule's first instant; `None` when there is none.
     #[inline]
     pub fn next_at(&self) -> Option<u64> {
         match self.heap.peek() {
@@ -195,7 +193,7 @@ impl Lane {
 impl RollCall {
     #[inline]
     fn at(&self, share: &Share) -> Option<u64> {
-        let at = || self.begins + (share.global(self.next) as f64 * self.gap_ns) as u64;
+        let at = || (share.global(self.next) as f64 * self.gap_ns) as u64;
         (self.next < self.users).then(at)
     }
 }
@@ -301,7 +299,7 @@ mod tests {
         let plan = plan("idle", 1000, 500.0, Protocol::Native);
         let due = expand(&plan, 7);
         for (number, (at, user)) in (0..).zip(due) {
-            assert_eq!((at, user), (4_000_000_000 + number * 2_000_000, number));
+            assert_eq!((at, user), (number * 2_000_000, number));
         }
     }
 

@@ -7,6 +7,8 @@
 //!        `────────────────────────┴─────────────────┴────────────────────┘  closed, by whomever
 //! ```
 //!
+//! In a storm a user that is gone may connect again.
+//!
 //! Without a login (`echo`, `connect`) a user is ready as soon as it is connected. What only busy users need (instants that
 //! wait, the beginning of a frame) lives in tables of the [`crate::crowd::Crowd`].
 
@@ -50,6 +52,8 @@ impl Flags {
     pub(crate) const PINGED: Flags = Flags(1 << 5);
     /// The server's heartbeat is to be answered; the token is in the crowd's list.
     pub(crate) const PONG: Flags = Flags(1 << 6);
+    /// It connects again when its connection is gone.
+    pub(crate) const RETURNS: Flags = Flags(1 << 7);
 
     pub(crate) fn has(self, flag: Flags) -> bool {
         self.0 & flag.0 != 0
@@ -84,6 +88,8 @@ pub(crate) struct User {
     pub(crate) partial: u32,
     pub(crate) state: State,
     pub(crate) flags: Flags,
+    /// Connections that it began in the present storm.
+    pub(crate) attempts: u8,
 }
 
 const _: () = assert!(size_of::<User>() <= 64, "one cache line: an idle user is little else");
@@ -100,6 +106,19 @@ impl User {
             partial: NOBODY,
             state: if slot.is_some() { State::Connecting } else { State::Gone },
             flags: Flags::default(),
+            attempts: 0,
         }
+    }
+
+    /// Begins a new connection, or failed to at once. What was said on earlier ones stays said; what was to be said on them is
+    /// not.
+    pub(crate) fn connect_again(&mut self, slot: Option<Slot>) {
+        let is_listed = self.flags.has(Flags::DIRTY);
+        self.flags = Flags::default();
+        if is_listed {
+            self.flags.set(Flags::DIRTY);
+        }
+        self.slot = slot;
+        self.state = if slot.is_some() { State::Connecting } else { State::Gone };
     }
 }

@@ -11,6 +11,7 @@
 //! read once for a batch of events (their bytes were here by then), once per pick and once per send.
 
 mod connections;
+mod storm;
 
 use std::collections::VecDeque;
 use std::io;
@@ -18,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use throng_reactor::{Close, Event, Nanos, Reactor};
+use throng_reactor::{Close, Event, Nanos, Reactor, Slot};
 
 use crate::crowd::Crowd;
 use crate::gate::{EarlyEnd, Phase, Shared, Times};
@@ -55,8 +56,12 @@ enum Stage {
     Connecting,
     /// All of its users are in, or failed; waits for the others.
     Settled,
-    /// From the traffic gate to the plan's last message.
+    /// From the traffic gate to the plan's last message, with a storm in between.
     Traffic,
+    /// Takes connections away and makes them again.
+    Storming,
+    /// All of its users are back, or gave up; waits for the others.
+    Calm,
     /// Waits for what is under way.
     Draining {
         until: Nanos,
@@ -87,8 +92,16 @@ pub struct Worker<R> {
     events: Vec<Event>,
     started: Nanos,
     connects_in_flight: u32,
+    /// Connections are held back because as many as allowed are under way.
+    held_back: bool,
+    /// When there was room again for one that was held back.
+    room_since: Nanos,
     /// Connections in the order of their beginning, with the instant at which they have taken too long.
-    timeouts: VecDeque<(Nanos, u32)>,
+    timeouts: VecDeque<(Nanos, Slot)>,
+    /// The first user whom the storm did not look at yet.
+    struck: u32,
+    /// How many were let in and failed to be, when the others were told last.
+    told: (u64, u64, u64),
     /// The first user whose closed loop was not begun yet.
     kicked_off: u32,
     /// Heartbeats so far; the users have their turns one after the other.
@@ -127,7 +140,11 @@ impl<R: Reactor> Worker<R> {
             events: Vec::with_capacity(throng_reactor::limits::BATCH_EVENTS),
             started: now,
             connects_in_flight: connects_in_flight.max(1),
+            held_back: false,
+            room_since: Nanos(0),
             timeouts: VecDeque::new(),
+            struck: 0,
+            told: (0, 0, 0),
             kicked_off: 0,
             heartbeats: 0,
             left: 0,
@@ -177,6 +194,10 @@ impl<R: Reactor> Worker<R> {
             self.handle(event, now);
         }
         self.events = events;
+        if self.held_back && self.crowd.pending < self.connects_max() {
+            self.held_back = false;
+            self.room_since = now;
+        }
         Ok(if is_busy { Step::Busy } else { Step::Running })
     }
 
@@ -185,6 +206,7 @@ impl<R: Reactor> Worker<R> {
         self.shared.boards[self.number].hand_over(&mut self.crowd.interval);
         Record {
             connections: self.crowd.counts,
+            storm: self.crowd.storm,
             peak: u64::from(self.crowd.peak),
             ledger: self.crowd.ledger,
             times: self.crowd.distributions,
@@ -221,7 +243,7 @@ impl<R: Reactor> Worker<R> {
             }
             Event::Closed { slot, error } => {
                 if let Some(user) = self.crowd.user_of(slot) {
-                    self.crowd.closed(user, error.as_ref());
+                    self.crowd.closed(user, error.as_ref(), now);
                 }
             }
             // A generator listens nowhere.
@@ -272,7 +294,8 @@ impl<R: Reactor> Worker<R> {
                 self.connect(now);
                 self.time_out(now);
                 self.heartbeat(now);
-                if self.crowd.begun() == self.share.users() && self.crowd.pending == 0 {
+                self.give_up(now);
+                if self.crowd.begun() == self.share.users() && self.crowd.is_settled() {
                     self.timeouts = VecDeque::new();
                     self.stage = Stage::Settled;
                     // Whoever passes the gate reads the boards.
@@ -289,6 +312,14 @@ impl<R: Reactor> Worker<R> {
                 _ => self.heartbeat(now),
             },
             Stage::Traffic => self.traffic(now),
+            Stage::Storming => self.storm(now),
+            Stage::Calm => {
+                self.heartbeat(now);
+                if shared.calm.opens().is_some_and(|opens| opens <= now) || shared.cut().is_some() {
+                    self.stage = Stage::Traffic;
+                    self.hurry = true;
+                }
+            }
             Stage::Draining { until } => {
                 if self.crowd.is_quiet() || now >= until {
                     self.drained(now);
@@ -331,6 +362,12 @@ impl<R: Reactor> Worker<R> {
             self.shared.end_early(now, EarlyEnd::EverybodyLost);
             return self.traffic(now);
         }
+        if times.measured <= now && self.storm_is_due() {
+            self.crowd.begin_storm(times.measured);
+            self.stage = Stage::Storming;
+            self.hurry = true;
+            return;
+        }
         self.kick_off(now);
         let more = self.pick(times);
         self.heartbeat(now);
@@ -355,19 +392,19 @@ impl<R: Reactor> Worker<R> {
 
     /// Attempts the messages that are due. True: some of those that are due were left for the next turn.
     fn pick(&mut self, times: Times) -> bool {
-        let ends = times.ends.since(times.begins).as_nanos() as u64;
+        let ends = times.ends.since(times.origin).as_nanos() as u64;
         if self.reactor.now() >= times.ends + LATE_ATTEMPTS {
             return self.miss(times, ends);
         }
         for _ in 0..PICKS_PER_TURN {
             let Some(next) = self.schedule.next_at().filter(|&next| next < ends) else { return false };
             let now = self.reactor.now();
-            let passed = now.since(times.begins).as_nanos() as u64;
-            if next > passed {
+            let passed = now.since(times.origin).as_nanos() as u64;
+            if next > passed || now < times.origin {
                 return false;
             }
             let Some(due) = self.schedule.pop(passed) else { return false };
-            self.crowd.due(due.user, times.begins + Duration::from_nanos(due.at), now);
+            self.crowd.due(due.user, times.origin + Duration::from_nanos(due.at), now);
             self.flush();
         }
         self.hurry = true;
@@ -380,7 +417,7 @@ impl<R: Reactor> Worker<R> {
             let Some(due) = ends.checked_sub(1).and_then(|last| self.schedule.pop(last)) else {
                 return false;
             };
-            self.crowd.missed(times.begins + Duration::from_nanos(due.at));
+            self.crowd.missed(times.origin + Duration::from_nanos(due.at));
         }
         self.hurry = true;
         true
@@ -414,10 +451,14 @@ impl<R: Reactor> Worker<R> {
         let mut at_most = |instant: Option<Nanos>| until = until.min(instant.unwrap_or(Nanos::MAX));
         match self.stage {
             Stage::Ready => at_most(self.shared.start.opens()),
-            Stage::Connecting => {
-                if self.crowd.pending < self.connects_in_flight {
-                    at_most(self.next_connect());
+            Stage::Connecting | Stage::Storming => {
+                if self.crowd.pending < self.connects_max() {
+                    at_most(self.crowd.next_connect().map(|(planned, _)| planned));
                 }
+                at_most(self.next_heartbeat());
+            }
+            Stage::Calm => {
+                at_most(self.shared.calm.opens());
                 at_most(self.next_heartbeat());
             }
             Stage::Settled => {
@@ -426,7 +467,7 @@ impl<R: Reactor> Worker<R> {
             }
             Stage::Traffic => {
                 if let Some(times) = self.crowd.times {
-                    let planned = |at| times.begins + Duration::from_nanos(at);
+                    let planned = |at| times.origin + Duration::from_nanos(at);
                     at_most(self.schedule.next_at().map(planned));
                     for edge in [times.measure, times.measured, times.ends] {
                         at_most(Some(edge).filter(|&edge| edge > now));
@@ -441,7 +482,8 @@ impl<R: Reactor> Worker<R> {
         until
     }
 
-    fn publish(&self) {
+    fn publish(&mut self) {
+        self.tell_doors();
         let (board, crowd) = (self.board(), &self.crowd);
         let figures = [
             (&board.established, crowd.counts.established),

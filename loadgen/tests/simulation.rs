@@ -8,7 +8,7 @@ use std::time::Duration;
 use throng_loadgen::gate;
 use throng_loadgen::outcome::{Outcome, Record, Run};
 use throng_loadgen::worker::{Step, Worker};
-use throng_loadgen::{Overrides, Plan, PortRange, Scenario, Sources, scenario};
+use throng_loadgen::{Overrides, Plan, PortRange, Reconnect, Scenario, Sources, scenario};
 use throng_reactor::sim::{Faults, Sim, World};
 use throng_reactor::{Config, Reactor};
 use throng_server::{Config as ServerConfig, Figures, Mailboxes, Progress, Shard, ShardFigures, Shared};
@@ -199,6 +199,63 @@ fn idle_users_stay_are_heard_and_each_write_and_receive_one_message() {
     assert!(h.due >= 60 * 3, "{h:?}");
     assert_eq!(h.due, h.answered);
     assert_eq!(played.server.pings_answered, h.due);
+}
+
+/// 60 users, of whom two thirds lose their connection at one instant.
+fn storm(seed: u64) -> Overrides {
+    Overrides {
+        connections: Some(60),
+        rate_per_s: Some(200.0),
+        duration: Some(Duration::from_secs(20)),
+        heartbeat: Some(Duration::from_secs(5)),
+        connect_rate_per_s: Some(400.0),
+        storm_share: Some(2.0 / 3.0),
+        reconnect: Some(if seed.is_multiple_of(2) { Reconnect::AtOnce } else { Reconnect::Jittered }),
+        seed: Some(seed),
+        ..Overrides::default()
+    }
+}
+
+#[test]
+fn after_a_reconnect_storm_everybody_is_back_and_every_message_arrives() {
+    let scenario = scenario::load("reconnect-storm").unwrap();
+    for seed in 0..20 {
+        let played = play(seed, Faults { backlog: 32, ..Faults::rough() }, &scenario, &storm(seed));
+        keeps_its_promises(seed, &played);
+        let outcome = &played.outcome;
+        let storm = outcome.storm.as_ref().unwrap();
+        assert_eq!((storm.users, storm.back, storm.never_back), (40, 40, 0), "seed {seed}: {storm:?}");
+        assert!(played.server.logins >= 100, "seed {seed}: 60 and 40, more if an attempt was repeated");
+        let (m, c, h) = (&outcome.messages, &outcome.connections, &outcome.heartbeats);
+        assert_eq!((m.planned, m.sent, m.delivered), (60, 60, 60), "seed {seed}: {m:?}");
+        assert_eq!((c.established, c.failed, c.lost, c.closed_by_plan), (60, 0, 0, 60), "seed {seed}: {c:?}");
+        assert_eq!(h.due, h.answered, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_login_storm_that_overflows_the_backlog_lets_everybody_in_in_the_end() {
+    let scenario = scenario::load("login-storm").unwrap();
+    let overrides = Overrides { connections: Some(200), ..storm(1) };
+    let overrides = Overrides { connect_rate_per_s: None, storm_share: None, ..overrides };
+    for seed in 0..5 {
+        let played = play(seed, Faults { backlog: 8, ..Faults::default() }, &scenario, &overrides);
+        keeps_its_promises(seed, &played);
+        let storm = played.outcome.storm.as_ref().unwrap();
+        assert_eq!((storm.users, storm.back), (200, 200), "seed {seed}: {storm:?}");
+        let after = storm.last_back_after_s.unwrap();
+        assert!(after > 1.0, "a SYN that found no room is repeated after a second: {after}");
+        assert_eq!(played.outcome.messages.delivered, 200);
+    }
+}
+
+#[test]
+fn a_storm_has_the_same_trace_for_the_same_seed() {
+    let scenario = scenario::load("reconnect-storm").unwrap();
+    let [first, second, other] = [5, 5, 6].map(|seed| play(seed, Faults::hostile(), &scenario, &storm(3)));
+    assert_eq!(first.trace, second.trace);
+    assert_ne!(first.hash, other.hash);
+    assert_eq!(first.outcome.storm, second.outcome.storm);
 }
 
 #[test]

@@ -114,10 +114,12 @@ fn what_is_measured_is_handed_over_while_it_runs() {
 #[test]
 fn too_few_descriptors_are_an_error_that_names_the_remedy() {
     let plan = plan(1_000_000_000);
-    let error = Load::start(
-        plan.clone(),
-        options(SocketAddr::from(([10, 0, 0, 1], 1)), &Plan { connections: 1, ..plan }),
-    );
+    let target = SocketAddr::from(([10, 0, 0, 1], 1));
+    let options = Options {
+        backend: Requested::Named(Backend::Epoll),
+        ..options(target, &Plan { connections: 1, ..plan.clone() })
+    };
+    let error = Load::start(plan, options);
     let Err(LoadError::TooFewFiles { needed, .. }) = &error else { panic!("{error:?}") };
     assert!(*needed > 1_000_000_000);
     assert!(error.unwrap_err().to_string().contains("ulimit -n"));

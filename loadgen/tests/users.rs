@@ -33,7 +33,7 @@ fn assert_clean(outcome: &Outcome) {
     let times = &outcome.times;
     assert_eq!(times.planned_to_delivered.count(), messages.window.planned);
     assert_eq!(times.written_to_delivered.count(), messages.window.planned);
-    assert_eq!(times.connect.count(), connections.target);
+    assert_eq!(times.ramp.connect.count(), connections.target);
     assert_eq!(outcome.heartbeats.due, outcome.heartbeats.answered);
     assert!(outcome.early_end.is_none() && !outcome.everybody_lost);
 }
@@ -51,7 +51,7 @@ fn an_open_loop_accounts_for_every_message() {
     // There and back over links of 50 us: nobody can deliver faster, and an idle network not much slower.
     let p50 = outcome.times.written_to_delivered.percentile(0.5).unwrap();
     assert!((100_000..150_000).contains(&p50), "{p50}");
-    assert_eq!(outcome.times.login.count(), 20);
+    assert_eq!(outcome.times.ramp.login.count(), 20);
 }
 
 #[test]

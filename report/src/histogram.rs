@@ -1,10 +1,11 @@
 //! Distributions of time. The only module besides [`crate::hlog`] that knows HdrHistogram.
 //!
 //! Values go in as nanoseconds and come out as microseconds. A [`Histogram`] keeps three significant digits from 1 ns to
-//! 1 hour: 33,792 counters of 8 bytes, 264 KiB, of which the kernel gives only the pages that are written (a run whose
-//! latencies lie between 50 us and 50 ms touches about 80 KiB). It is meant for a worker and a metric, never for a user.
-//! An [`IntervalHistogram`] is for the second that is running: two digits and 4-byte counters, 18 KiB, so that clearing
-//! it every second costs well under a microsecond.
+//! 1 hour, in the buckets of HdrHistogram: 33 chunks of 1,024 counters of 8 bytes, one for each doubling of the value, and each
+//! is allocated when the first value comes that belongs into it. (HdrHistogram itself writes all of its 264 KiB at once.) It
+//! is meant for a worker and a metric, never for a user: many workers whose metrics hardly occur cost nothing.
+//! An [`IntervalHistogram`] is for the second that is running: two digits and 4-byte counters, 18 KiB from its first value on, so
+//! that clearing it every second costs well under a microsecond.
 
 use hdrhistogram::Histogram as Hdr;
 
@@ -20,10 +21,34 @@ const DIGITS: u8 = 3;
 const INTERVAL_DIGITS: u8 = 2;
 const NANOS_PER_US: f64 = 1000.0;
 
-/// A distribution over a whole run: three significant digits. Recording allocates nothing.
+/// Counters of one chunk: half of the sub-buckets that three digits need.
+const CHUNK: usize = 1024;
+const CHUNK_BITS: u32 = CHUNK.trailing_zeros();
+/// Chunks up to [`NANOS_MAX`].
+const CHUNKS: usize = chunk_of(NANOS_MAX).0 + 1;
+
+/// The chunk of a value, and its place in it. Below 2,048 every value has a counter of its own; above, each doubling has one
+/// chunk.
+const fn chunk_of(nanos: u64) -> (usize, usize) {
+    let shift = (u64::BITS - CHUNK_BITS - 1).saturating_sub((nanos | 1).leading_zeros());
+    let sub = (nanos >> shift) as usize;
+    (shift as usize + sub / CHUNK, sub % CHUNK)
+}
+
+/// The smallest value of a place in a chunk.
+const fn value_of(chunk: usize, place: usize) -> u64 {
+    match chunk {
+        0 => place as u64,
+        _ => ((CHUNK + place) as u64) << (chunk - 1),
+    }
+}
+
+/// A distribution over a whole run: three significant digits. Recording allocates 8 KiB for the first value of each doubling, at
+/// most 33 times.
 #[derive(Clone, Debug)]
 pub struct Histogram {
-    hdr: Hdr<u64>,
+    chunks: [Option<Box<[u64; CHUNK]>>; CHUNKS],
+    count: u64,
     clamped: u64,
 }
 
@@ -36,27 +61,32 @@ impl Default for Histogram {
 impl Histogram {
     /// An empty histogram.
     pub fn new() -> Histogram {
-        let hdr =
-            Hdr::new_with_bounds(1, NANOS_MAX, DIGITS).expect("1 <= NANOS_MAX / 2, and digits in 0..=5");
-        Histogram { hdr, clamped: 0 }
+        Histogram { chunks: [const { None }; CHUNKS], count: 0, clamped: 0 }
     }
 
     /// Records one value. What is above [`NANOS_MAX`] is recorded as that and counted in [`Histogram::clamped`].
     #[inline]
     pub fn record(&mut self, nanos: u64) {
         self.clamped += u64::from(nanos > NANOS_MAX);
-        self.hdr.saturating_record(nanos.min(NANOS_MAX));
+        self.count += 1;
+        let (chunk, place) = chunk_of(nanos.min(NANOS_MAX));
+        self.chunks[chunk].get_or_insert_with(empty_chunk)[place] += 1;
     }
 
     /// Adds everything that `other` holds; nothing is lost.
     pub fn merge(&mut self, other: &Histogram) {
-        self.hdr.add(&other.hdr).expect("both have the same bounds and digits");
+        for (mine, theirs) in self.chunks.iter_mut().zip(&other.chunks) {
+            let Some(theirs) = theirs else { continue };
+            let mine = mine.get_or_insert_with(empty_chunk);
+            mine.iter_mut().zip(theirs.iter()).for_each(|(mine, theirs)| *mine += theirs);
+        }
+        self.count += other.count;
         self.clamped += other.clamped;
     }
 
     /// Values recorded.
     pub fn count(&self) -> u64 {
-        self.hdr.len()
+        self.count
     }
 
     /// Values that were above [`NANOS_MAX`].
@@ -64,40 +94,58 @@ impl Histogram {
         self.clamped
     }
 
-    /// Forgets everything; keeps the memory.
+    /// Bytes that it has allocated.
+    pub fn allocated_bytes(&self) -> usize {
+        self.chunks.iter().flatten().count() * size_of::<[u64; CHUNK]>()
+    }
+
+    /// Forgets everything, and gives its memory back.
     pub fn reset(&mut self) {
-        self.hdr.reset();
-        self.clamped = 0;
+        *self = Histogram::new();
     }
 
     /// The value in nanoseconds that the share `p` (0 to 1) of the samples does not exceed; `None` with fewer than
     /// `10 / (1 - p)` samples.
     pub fn percentile(&self, p: f64) -> Option<u64> {
-        (self.count() >= samples_needed(p)).then(|| self.hdr.value_at_quantile(p))
+        (self.count() >= samples_needed(p)).then(|| self.hdr().value_at_quantile(p))
     }
 
     /// The distribution in microseconds, as `summary.json` holds it.
     pub fn summary(&self) -> Latency {
-        let some = !self.hdr.is_empty();
+        let hdr = self.hdr();
+        let some = !hdr.is_empty();
         let us = |nanos: u64| nanos as f64 / NANOS_PER_US;
-        let at = |p| self.percentile(p).map(us);
+        let at = |p| (self.count >= samples_needed(p)).then(|| us(hdr.value_at_quantile(p)));
         Latency {
             count: self.count(),
-            min: some.then(|| us(self.hdr.min())),
-            mean: some.then(|| self.hdr.mean() / NANOS_PER_US),
+            min: some.then(|| us(hdr.min())),
+            mean: some.then(|| hdr.mean() / NANOS_PER_US),
             p50: at(0.5),
             p90: at(0.9),
             p95: at(0.95),
             p99: at(0.99),
             p999: at(0.999),
             p9999: at(0.9999),
-            max: some.then(|| us(self.hdr.max())),
+            max: some.then(|| us(hdr.max())),
         }
     }
 
-    pub(crate) fn hdr(&self) -> &Hdr<u64> {
-        &self.hdr
+    /// The same distribution as a HdrHistogram: whatever is read out of it, or written to a file, is read from this.
+    pub(crate) fn hdr(&self) -> Hdr<u64> {
+        let mut hdr =
+            Hdr::new_with_bounds(1, NANOS_MAX, DIGITS).expect("1 <= NANOS_MAX / 2, and digits in 0..=5");
+        for (chunk, counts) in self.chunks.iter().enumerate() {
+            let counts = counts.iter().flat_map(|counts| counts.iter().enumerate());
+            for (place, &count) in counts.filter(|(_, count)| **count > 0) {
+                hdr.saturating_record_n(value_of(chunk, place), count);
+            }
+        }
+        hdr
     }
+}
+
+fn empty_chunk() -> Box<[u64; CHUNK]> {
+    Box::new([0; CHUNK])
 }
 
 /// How many samples the percentile `p` (0 to 1) needs before it is printed.
@@ -106,55 +154,58 @@ pub fn samples_needed(p: f64) -> u64 {
     (TAIL_SAMPLES as f64 / (1.0 - p)).round() as u64
 }
 
-/// A distribution over the second that is running: two significant digits.
-#[derive(Clone, Debug)]
+/// A distribution over the second that is running: two significant digits. Recording allocates once.
+#[derive(Clone, Debug, Default)]
 pub struct IntervalHistogram {
-    hdr: Hdr<u32>,
-}
-
-impl Default for IntervalHistogram {
-    fn default() -> Self {
-        IntervalHistogram::new()
-    }
+    hdr: Option<Hdr<u32>>,
 }
 
 impl IntervalHistogram {
     /// An empty histogram.
     pub fn new() -> IntervalHistogram {
-        let hdr = Hdr::new_with_bounds(1, NANOS_MAX, INTERVAL_DIGITS)
-            .expect("1 <= NANOS_MAX / 2, and digits in 0..=5");
-        IntervalHistogram { hdr }
+        IntervalHistogram::default()
+    }
+
+    fn hdr(&mut self) -> &mut Hdr<u32> {
+        self.hdr.get_or_insert_with(|| {
+            Hdr::new_with_bounds(1, NANOS_MAX, INTERVAL_DIGITS)
+                .expect("1 <= NANOS_MAX / 2, and digits in 0..=5")
+        })
     }
 
     /// Records one value; what is above [`NANOS_MAX`] is recorded as that (the run's [`Histogram`] counts it).
     #[inline]
     pub fn record(&mut self, nanos: u64) {
-        self.hdr.saturating_record(nanos.min(NANOS_MAX));
+        self.hdr().saturating_record(nanos.min(NANOS_MAX));
     }
 
     /// Adds everything that `other` holds.
     pub fn merge(&mut self, other: &IntervalHistogram) {
-        self.hdr.add(&other.hdr).expect("both have the same bounds and digits");
+        if let Some(theirs) = other.hdr.as_ref().filter(|theirs| !theirs.is_empty()) {
+            self.hdr().add(theirs).expect("both have the same bounds and digits");
+        }
     }
 
     /// Values recorded since the last [`IntervalHistogram::reset`].
     pub fn count(&self) -> u64 {
-        self.hdr.len()
+        self.hdr.as_ref().map_or(0, Hdr::len)
     }
 
     /// As [`Histogram::percentile`], but in microseconds.
     pub fn percentile_us(&self, p: f64) -> Option<f64> {
-        (self.count() >= samples_needed(p)).then(|| self.hdr.value_at_quantile(p) as f64 / NANOS_PER_US)
+        let hdr = self.hdr.as_ref().filter(|hdr| hdr.len() >= samples_needed(p))?;
+        Some(hdr.value_at_quantile(p) as f64 / NANOS_PER_US)
     }
 
     /// The largest value in microseconds; `None` without samples.
     pub fn max_us(&self) -> Option<f64> {
-        (!self.hdr.is_empty()).then(|| self.hdr.max() as f64 / NANOS_PER_US)
+        let hdr = self.hdr.as_ref().filter(|hdr| !hdr.is_empty())?;
+        Some(hdr.max() as f64 / NANOS_PER_US)
     }
 
     /// Begins the next second.
     pub fn reset(&mut self) {
-        self.hdr.reset();
+        self.hdr.iter_mut().for_each(Hdr::reset);
     }
 }
 
@@ -207,8 +258,25 @@ mod tests {
 
     #[test]
     fn the_memory_is_what_the_module_says() {
-        assert_eq!(Histogram::new().hdr.distinct_values(), 33_792);
-        assert_eq!(IntervalHistogram::new().hdr.distinct_values() * size_of::<u32>(), 18 << 10);
+        assert_eq!(CHUNKS * CHUNK, Histogram::new().hdr().distinct_values(), "the same buckets");
+        assert_eq!((Histogram::new().allocated_bytes(), size_of::<Histogram>() <= 512), (0, true));
+        // From 1 ms to 1 s: ten doublings.
+        assert_eq!(of((1..1000).map(|ms| ms * 1_000_000)).allocated_bytes(), 11 * 8192);
+        let mut second = IntervalHistogram::new();
+        assert!(second.hdr.is_none());
+        second.record(1);
+        assert_eq!(second.hdr().distinct_values() * size_of::<u32>(), 18 << 10);
+    }
+
+    #[test]
+    fn a_merge_or_a_reset_of_nothing_allocates_nothing() {
+        let mut second = IntervalHistogram::new();
+        second.merge(&IntervalHistogram::new());
+        second.reset();
+        assert!(second.hdr.is_none() && second.count() == 0);
+        let mut whole = Histogram::new();
+        whole.merge(&Histogram::new());
+        assert_eq!(whole.allocated_bytes(), 0);
     }
 
     #[test]
@@ -225,6 +293,15 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
         #[test]
+        fn buckets_are_those_of_hdrhistogram(
+            values in prop::collection::vec(prop_oneof![0..5000u64, 0..2_000_000_000u64, 0..=NANOS_MAX], 1..200),
+        ) {
+            let mut hdr = Hdr::<u64>::new_with_bounds(1, NANOS_MAX, DIGITS).unwrap();
+            values.iter().for_each(|&value| hdr.record(value).unwrap());
+            prop_assert_eq!(of(values).hdr(), hdr);
+        }
+
+        #[test]
         fn merged_workers_are_one_worker_that_saw_everything(
             left in prop::collection::vec(0..2 * NANOS_MAX, 0..200),
             right in prop::collection::vec(0..2 * NANOS_MAX, 0..200),
@@ -232,7 +309,7 @@ mod tests {
             let mut merged = of(left.iter().copied());
             merged.merge(&of(right.iter().copied()));
             let all = of(left.into_iter().chain(right));
-            prop_assert_eq!(&merged.hdr, &all.hdr);
+            prop_assert_eq!(merged.hdr(), all.hdr());
             prop_assert_eq!(merged.clamped(), all.clamped());
             prop_assert_eq!(merged.summary(), all.summary());
         }

@@ -31,7 +31,7 @@ pub fn to_log(
         .map_err(|error| error.to_string())?;
     for (name, histogram) in histograms {
         let tag = Tag::new(name).ok_or_else(|| format!("`{name}` cannot be a tag"))?;
-        log.write_histogram(histogram.hdr(), since_epoch, duration, Some(tag))
+        log.write_histogram(&histogram.hdr(), since_epoch, duration, Some(tag))
             .map_err(|error| format!("{error:?}"))?;
     }
     Ok(text)
@@ -61,7 +61,7 @@ mod tests {
                 assert_eq!(interval.start_timestamp().as_secs(), 1_800_000_000);
                 let bytes = decode_base64(interval.encoded_histogram());
                 let read = Deserializer::new().deserialize::<u64, _>(&mut bytes.as_slice()).unwrap();
-                assert_eq!(read, *histogram.hdr());
+                assert_eq!(read, histogram.hdr());
                 found += 1;
             }
         }

@@ -14,10 +14,12 @@ use serde::{Deserialize, Serialize};
 
 mod machine;
 mod memory;
+mod storm;
 mod traffic;
 
 pub use machine::{Backend, Build, Generator, Host, Kernel, Machine, Server, Tls};
 pub use memory::{Footprint, KernelMemory, MachineMemory, Memory, ProcessMemory, SlabGrowth};
+pub use storm::{STORM_COUNTERS, Storm};
 pub use traffic::{Connections, Heartbeats, Latencies, Latency, MessageWindow, Messages, PlanFacts};
 
 /// The part of the schema's name that never changes.
@@ -60,6 +62,8 @@ pub struct Summary {
     pub plan: PlanFacts,
     /// What became of the connections.
     pub connections: Connections,
+    /// The storm of connections; `None` for a run without.
+    pub storm: Option<Storm>,
     /// What became of the messages.
     pub messages: Messages,
     /// How long things took.
@@ -97,6 +101,7 @@ impl Default for Summary {
             incidents: Incidents::default(),
             plan: PlanFacts::default(),
             connections: Connections::default(),
+            storm: None,
             messages: Messages::default(),
             latency_us: Latencies::default(),
             server: None,
@@ -273,6 +278,10 @@ pub struct Validity {
     pub send_lag_p99_share_max: f64,
     /// How many of the plan's messages in the window may lack an attempt, as a share.
     pub attempts_short_share_max: f64,
+    /// Connect lag (p99) that is always allowed, in microseconds.
+    pub connect_lag_p99_us_floor: f64,
+    /// Connect lag (p99) that is allowed as a share of the connect p99, when that is more than the floor.
+    pub connect_lag_p99_share_max: f64,
 }
 
 impl Default for Validity {
@@ -281,6 +290,8 @@ impl Default for Validity {
             send_lag_p99_us_floor: 1000.0,
             send_lag_p99_share_max: 0.1,
             attempts_short_share_max: 0.01,
+            connect_lag_p99_us_floor: 10_000.0,
+            connect_lag_p99_share_max: 0.1,
         }
     }
 }
@@ -302,6 +313,8 @@ pub struct Incidents {
     pub memory_guard: Option<String>,
     /// The server ended by itself during the run, and how, in words.
     pub server_died: Option<String>,
+    /// The generator ended the run because nobody was let in any more; how that looked, in words and figures.
+    pub server_gone: Option<String>,
     /// The generator's own account does not add up, and how: a mistake in Throng.
     pub accounting_error: Option<String>,
     /// Sysctls that changed during the run: `name: before -> after`.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::schema::{Latency, Summary, Verdict};
+use crate::schema::{Latency, STORM_COUNTERS, Summary, Verdict};
 
 mod memory;
 
@@ -13,6 +13,7 @@ pub fn render(summary: &Summary, colour: bool) -> String {
     let mut page = Page { text: String::new() };
     page.verdict(summary, colour);
     page.connections(summary);
+    page.storm(summary);
     page.messages(summary);
     page.latency(summary);
     page.cost(summary);
@@ -154,13 +155,41 @@ impl Page {
                 format!("established {} of {}", c.established, c.target),
                 format!("failed {}", c.failed),
                 format!("lost {}", c.lost),
-                format!("connect rate {}/s", known(c.connect_rate_per_s, count)),
+                match c.planned_connect_rate_per_s {
+                    Some(planned) => {
+                        let achieved = known(c.connect_rate_per_s, count);
+                        format!("connect rate {achieved}/s of {}/s planned", count(planned))
+                    }
+                    None => format!("connect rate {}/s", known(c.connect_rate_per_s, count)),
+                },
             ],
         );
         if summary.heartbeats.due > 0 {
             let h = &summary.heartbeats;
             self.line(&format!("  heartbeats due {}   answered {}", h.due, h.answered));
         }
+    }
+
+    fn storm(&mut self, summary: &Summary) {
+        let Some(storm) = &summary.storm else { return };
+        self.head(&format!("Storm of {}s, {}", storm.kind, storm.reconnect));
+        self.figures(
+            "  ",
+            &[
+                format!("users {}", storm.users),
+                format!("back {}", storm.back),
+                format!("never back {}", storm.never_back),
+                format!("attempts {}", storm.attempts),
+                format!("of them repeats {}", storm.repeats),
+                format!("last one in after {}", known(storm.last_back_after_s, |s| time(s * 1e6))),
+            ],
+        );
+        let counters = &summary.kernel.counters;
+        let shown = STORM_COUNTERS.map(|name| {
+            let moved = counters.get(name).map_or_else(|| "-".to_owned(), ToString::to_string);
+            format!("{} {moved}", name.trim_start_matches("TcpExt").trim_start_matches("Tcp"))
+        });
+        self.figures("  kernel   ", &shown);
     }
 
     fn messages(&mut self, summary: &Summary) {
@@ -199,13 +228,19 @@ impl Page {
 
     fn latency(&mut self, summary: &Summary) {
         let l = &summary.latency_us;
-        let rows: [(&str, &Latency); 5] = [
+        let mut rows: Vec<(&str, &Latency)> = vec![
             ("planned to delivered", &l.planned_to_delivered),
             ("written to delivered", &l.written_to_delivered),
             ("send lag", &l.send_lag),
+            ("connect lag", &l.connect_lag),
             ("connect", &l.connect),
             ("login", &l.login),
         ];
+        if let Some(storm) = summary.storm.as_ref().filter(|storm| storm.kind == "reconnect") {
+            rows.push(("reconnect lag", &storm.connect_lag_us));
+            rows.push(("reconnect", &storm.connect_us));
+            rows.push(("logged in again", &storm.login_us));
+        }
         if rows.iter().all(|(_, row)| row.count == 0) {
             return;
         }
@@ -375,6 +410,37 @@ warning: server and generator shared cores
         assert_eq!(text, expected);
         assert!(text.lines().all(|line| line.chars().count() <= 80));
         assert!(render(&summary, true).starts_with("\x1b[1;31mFAIL\x1b[0m"));
+    }
+
+    #[test]
+    fn a_storm_shows_its_counters_even_when_they_stood_still() {
+        let mut summary = Summary::default();
+        summary.connections.planned_connect_rate_per_s = Some(10_000.0);
+        summary.storm = Some(crate::schema::Storm {
+            kind: "reconnect".into(),
+            reconnect: "jittered".into(),
+            users: 100_000,
+            back: 99_999,
+            never_back: 1,
+            attempts: 100_450,
+            repeats: 450,
+            last_back_after_s: Some(3.25),
+            connect_us: Latency { count: 99_999, p99: Some(1500.0), ..Latency::default() },
+            ..Default::default()
+        });
+        summary.kernel.counters.insert("TcpExtListenOverflows".into(), 0);
+        summary.kernel.counters.insert("TcpRetransSegs".into(), 17);
+        let text = render(&summary, false);
+        let expected = "
+Storm of reconnects, jittered
+  users 100000   back 99999   never back 1   attempts 100450
+  of them repeats 450   last one in after 3.25 s
+  kernel   ListenOverflows 0   ListenDrops -   TCPSynRetrans -
+           RetransSegs 17
+";
+        assert!(text.contains(expected), "{text}");
+        assert!(text.contains("  reconnect                    -         -   1.50 ms"), "{text}");
+        assert!(text.contains("connect rate -/s of 10.0 k/s planned"), "{text}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! ```text
 //!   threshold = metric comparison value
 //!   metric    = [latency "."] statistic | scalar      a bare statistic is planned_to_delivered
-//!   latency   = planned_to_delivered | written_to_delivered | send_lag | connect | login
+//!   latency   = planned_to_delivered | written_to_delivered | send_lag | connect_lag | connect | login
 //!   statistic = min | mean | p50 | p90 | p95 | p99 | p999 | p9999 | max      also as p99.9, p99.99
 //!   value     = number with us, ms, s for a latency; with k, m for anything else
 //! ```
@@ -19,10 +19,11 @@ type LatencyOf = (&'static str, fn(&Summary) -> &Latency);
 /// Its name, its figure, and the share of the samples that must have arrived for it to be known.
 type Statistic = (&'static str, fn(&Latency) -> Option<f64>, f64);
 
-const LATENCIES: [LatencyOf; 5] = [
+const LATENCIES: [LatencyOf; 6] = [
     ("planned_to_delivered", |s| &s.latency_us.planned_to_delivered),
     ("written_to_delivered", |s| &s.latency_us.written_to_delivered),
     ("send_lag", |s| &s.latency_us.send_lag),
+    ("connect_lag", |s| &s.latency_us.connect_lag),
     ("connect", |s| &s.latency_us.connect),
     ("login", |s| &s.latency_us.login),
 ];
@@ -212,11 +213,29 @@ impl Threshold {
         enough && (arrived as f64) < share * planned as f64
     }
 
-    /// The generator's lateness at the statistic of a message's latency, in microseconds; `None` for other figures.
-    pub fn send_lag(&self, summary: &Summary) -> Option<f64> {
+    /// The generator's own lateness at the statistic of this threshold, when it is more than is allowed where the server's figure
+    /// is `measured`: its name and its microseconds.
+    pub fn own_lateness(&self, summary: &Summary, measured: f64) -> Option<(&'static str, f64)> {
         let Metric::Latency { latency, statistic } = self.metric else { return None };
-        let is_messages = matches!(LATENCIES[latency].0, "planned_to_delivered" | "written_to_delivered");
-        STATISTICS[statistic].1(&summary.latency_us.send_lag).filter(|_| is_messages)
+        let validity = &summary.validity;
+        let (name, lag, floor, share) = match LATENCIES[latency].0 {
+            // A closed loop's planned instant is the attempt.
+            "planned_to_delivered" | "written_to_delivered" if !summary.plan.is_closed_loop() => (
+                "send lag",
+                &summary.latency_us.send_lag,
+                validity.send_lag_p99_us_floor,
+                validity.send_lag_p99_share_max,
+            ),
+            "connect" | "login" => (
+                "connect lag",
+                &summary.latency_us.connect_lag,
+                validity.connect_lag_p99_us_floor,
+                validity.connect_lag_p99_share_max,
+            ),
+            _ => return None,
+        };
+        let lag = STATISTICS[statistic].1(lag)?;
+        (lag > floor.max(share * measured)).then_some((name, lag))
     }
 
     /// Whether the figure is a latency, and so in microseconds.

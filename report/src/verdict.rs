@@ -13,6 +13,10 @@ const BUSY_CORE_SHARE: f64 = 0.85;
 const SATURATED_CORE_SHARE: f64 = 0.97;
 /// Share of time that a hypervisor may take.
 const STEAL_SHARE: f64 = 0.01;
+/// Share of its length by which a ramp may be late, beside [`RAMP_LATE_S`].
+const RAMP_LATE_SHARE: f64 = 0.1;
+/// Seconds by which every ramp may be late: the last one's login takes its time.
+const RAMP_LATE_S: f64 = 0.2;
 /// Share of packets that a loopback may drop or repeat.
 const LOOPBACK_LOSS_SHARE: f64 = 0.001;
 
@@ -170,6 +174,9 @@ fn highest_percentile(latency: &Latency) -> Option<(&'static str, f64)> {
 /// Whether the server did what was asked of it.
 fn conduct(summary: &Summary, reasons: &mut Reasons) {
     let (connections, messages) = (&summary.connections, &summary.messages);
+    if let Some(how) = &summary.incidents.server_gone {
+        reasons.fail("server_gone", format!("the run was ended early: {how}"));
+    }
     if connections.failed > 0 {
         let causes = causes(&connections.failed_by_cause);
         let text = format!("{} of {} connections failed{causes}", connections.failed, connections.target);
@@ -226,31 +233,27 @@ fn threshold_reason(
         true => format!("{:.3} ms", measured / 1e3),
         false => format!("{measured}"),
     };
-    let validity = &summary.validity;
     match (result.outcome, result.measured) {
         (Outcome::Broken, _) if threshold.is_hidden(summary) => {
             let text =
                 format!("threshold {} is broken: too many never arrived for it to be known", result.text);
             reasons.fail("threshold", text);
         }
-        (Outcome::Broken, Some(measured))
-            if !summary.plan.is_closed_loop()
-                && threshold.send_lag(summary).is_some_and(|lag| {
-                    lag > validity.send_lag_p99_us_floor.max(validity.send_lag_p99_share_max * measured)
-                }) =>
-        {
-            let text = format!(
-                "threshold {} is broken (measured {}), but the generator was late there itself: send lag {}",
-                result.text,
-                figure(measured),
-                figure(threshold.send_lag(summary).unwrap_or_default()),
-            );
-            reasons.invalid("threshold_send_lag", text);
-        }
-        (Outcome::Broken, Some(measured)) => {
-            let text = format!("threshold {} is broken: measured {}", result.text, figure(measured));
-            reasons.fail("threshold", text);
-        }
+        (Outcome::Broken, Some(measured)) => match threshold.own_lateness(summary, measured) {
+            Some((name, lag)) => {
+                let text = format!(
+                    "threshold {} is broken (measured {}), but the generator was late there itself: {name} {}",
+                    result.text,
+                    figure(measured),
+                    figure(lag),
+                );
+                reasons.invalid(&format!("threshold_{}", name.replace(' ', "_")), text);
+            }
+            None => {
+                let text = format!("threshold {} is broken: measured {}", result.text, figure(measured));
+                reasons.fail("threshold", text);
+            }
+        },
         (Outcome::NoData, _) => {
             let text = format!(
                 "threshold {} has no figure to judge: not measured, or too few samples for that percentile",
@@ -281,6 +284,7 @@ fn warnings(summary: &Summary) -> Vec<String> {
         };
         warnings.push(format!("the generator's busiest core was {:.0} % busy: {limit}", busy * 100.0));
     }
+    warnings.extend(ramp_warnings(summary));
     if let Some(steal) = summary.machine.steal_share.filter(|steal| *steal > STEAL_SHARE) {
         warnings.push(format!("the hypervisor took {:.1} % of the CPU time", steal * 100.0));
     }
@@ -301,6 +305,47 @@ fn warnings(summary: &Summary) -> Vec<String> {
     }
     if summary.host.build.profile == "debug" {
         warnings.push("a debug build: its figures mean nothing, use --release".to_owned());
+    }
+    warnings
+}
+
+/// Whether the ramp kept its promise, and who is to blame for what it lacks. A late ramp spoils no latency of a message and no
+/// memory of a connection, so it is no reason for INVALID; a threshold on `connect` or `login` that it broke is.
+fn ramp_warnings(summary: &Summary) -> Vec<String> {
+    let (connections, validity) = (&summary.connections, &summary.validity);
+    let mut warnings = Vec::new();
+    let late = |name: &str, lag: &Latency, connect: &Latency| {
+        let allowed =
+            validity.connect_lag_p99_us_floor.max(validity.connect_lag_p99_share_max * connect.p99?);
+        let lag = lag.p99.filter(|lag| *lag > allowed)?;
+        Some(format!(
+            "the generator was late to begin connections {name}: connect lag p99 {:.1} ms, allowed are {:.1} ms; \
+             connect and login times are partly its own",
+            lag / 1e3,
+            allowed / 1e3,
+        ))
+    };
+    let latencies = &summary.latency_us;
+    let all_at_once = summary.storm.as_ref().is_some_and(|storm| storm.kind == "login");
+    let first = if all_at_once { "of the storm" } else { "of the ramp" };
+    warnings.extend(late(first, &latencies.connect_lag, &latencies.connect));
+    if let Some(storm) = summary.storm.as_ref().filter(|storm| storm.kind == "reconnect") {
+        warnings.extend(late("of the storm", &storm.connect_lag_us, &storm.connect_us));
+    }
+    if let (Some(planned), Some(achieved)) =
+        (connections.planned_connect_rate_per_s, connections.connect_rate_per_s)
+    {
+        let (promised_s, took_s) =
+            (connections.target as f64 / planned, connections.established as f64 / achieved);
+        if took_s > promised_s * (1.0 + RAMP_LATE_SHARE) + RAMP_LATE_S {
+            let text = format!("the ramp took {took_s:.1} s instead of {promised_s:.1} s");
+            warnings.push(match connections.held_back {
+                0 => text,
+                held => format!(
+                    "{text}: {held} connections waited because the server had not let in those before them"
+                ),
+            });
+        }
     }
     warnings
 }
@@ -341,7 +386,7 @@ mod tests {
 
     #[test]
     fn every_flaw_has_its_verdict_and_its_reason() {
-        let cases: [(Change, Verdict, &str); 27] = [
+        let cases: [(Change, Verdict, &str); 28] = [
             (|s| s.messages.lost = 1, Verdict::Fail, "messages_lost"),
             (|s| s.messages.duplicated = 1, Verdict::Fail, "messages_duplicated"),
             (|s| s.messages.reordered = 1, Verdict::Fail, "messages_reordered"),
@@ -366,6 +411,7 @@ mod tests {
             (|s| s.messages.window.attempted = 989, Verdict::Invalid, "attempts_short"),
             (|s| s.latency_us.send_lag.p99 = Some(1001.0), Verdict::Invalid, "send_lag"),
             (|s| s.incidents.server_died = Some("killed".into()), Verdict::Fail, "server_died"),
+            (|s| s.incidents.server_gone = Some("3.0 s".into()), Verdict::Fail, "server_gone"),
             (|s| s.connections.failed = 1, Verdict::Fail, "connections_failed"),
             (|s| s.connections.established = 9, Verdict::Fail, "connections_missing"),
             (|s| s.connections.lost = 1, Verdict::Fail, "connections_lost"),

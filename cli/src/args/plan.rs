@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use throng_loadgen::{Overrides, Protocol};
+use throng_loadgen::{Overrides, Protocol, Reconnect};
 
 use super::values;
 
@@ -60,6 +60,27 @@ pub(crate) struct PlanFlags {
     #[arg(long, value_name = "TIME", value_parser = values::time)]
     pub(crate) heartbeat: Option<Duration>,
 
+    /// Share of the users that lose their connection in a reconnect-storm, all at one instant [default: 0.5]
+    #[arg(long, value_name = "SHARE", value_parser = values::rate)]
+    pub(crate) storm_share: Option<f64>,
+
+    /// How users come back in a storm: at-once, or jittered (at a random instant of an exponential back-off) [default:
+    /// jittered]
+    #[arg(long, value_name = "HOW", value_parser = values::reconnect)]
+    pub(crate) reconnect: Option<Reconnect>,
+
+    /// The first back-off of a storm; it doubles with every repeat [default: 1s]
+    #[arg(long, value_name = "TIME", value_parser = values::time)]
+    pub(crate) reconnect_base: Option<Duration>,
+
+    /// The longest back-off of a storm [default: 60s]
+    #[arg(long, value_name = "TIME", value_parser = values::time)]
+    pub(crate) reconnect_cap: Option<Duration>,
+
+    /// Attempts that a user makes in a storm before it gives up [default: 8]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=255))]
+    pub(crate) reconnect_attempts: Option<u32>,
+
     /// The plan's seed: the same seed and flags are the same plan, message by message [default: 1]
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
@@ -86,6 +107,11 @@ impl PlanFlags {
             closed_loop_window: self.closed_loop,
             protocol: self.protocol,
             seed: self.seed,
+            storm_share: self.storm_share,
+            reconnect: self.reconnect,
+            reconnect_base: self.reconnect_base,
+            reconnect_cap: self.reconnect_cap,
+            reconnect_attempts: self.reconnect_attempts,
         }
     }
 }

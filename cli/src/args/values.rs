@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use throng_loadgen::{Network, Protocol};
+use throng_loadgen::{Network, Protocol, Reconnect};
 use throng_reactor::Requested;
 use throng_report::threshold::{Threshold, ThresholdError};
 
@@ -99,6 +99,11 @@ pub(crate) fn window(text: &str) -> Result<u32, String> {
 
 /// A protocol's name.
 pub(crate) fn protocol(text: &str) -> Result<Protocol, String> {
+    text.parse()
+}
+
+/// How users come back in a storm.
+pub(crate) fn reconnect(text: &str) -> Result<Reconnect, String> {
     text.parse()
 }
 

@@ -22,7 +22,7 @@ use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant, SystemTime};
 
-use throng_loadgen::{Kind, Load, Options, Outcome as LoadOutcome, Phase, Plan};
+use throng_loadgen::{Load, Options, Outcome as LoadOutcome, Phase, Plan};
 use throng_reactor::{Nanos, backend, sys};
 use throng_report::RunFolder;
 
@@ -131,7 +131,8 @@ fn watch(
             }
             // Idle users are most themselves towards the end of the hold, all others before they write. After the
             // edges, which cannot wait.
-            let hold = if plan.kind == Kind::Idle { times.measured - hold_lead(plan) } else { times.begins };
+            let hold =
+                if plan.kind.has_roll_call() { times.measured - hold_lead(plan) } else { times.begins };
             if now >= hold && record.hold.is_none() {
                 record.hold = Some(Hold::sample(&record.server, progress.connected));
                 record.guard.held();

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use throng_loadgen::{Interval, Kind, Phase, Progress};
+use throng_loadgen::{Interval, Phase, Progress};
 use throng_reactor::sys;
-use throng_report::schema::{Backend, Machine, Server as ServerPart, Summary};
+use throng_report::schema::{Backend, Machine, STORM_COUNTERS, Server as ServerPart, Summary};
 use throng_report::timeseries::Row;
 
 use super::Measured;
@@ -140,6 +140,12 @@ impl Record {
             user_bytes_per_connection: memory::user_bytes(summary.memory.server.as_ref()),
             ..server
         });
+        if summary.storm.is_some() {
+            // Of these a storm's reader wants to know that they stood still, too.
+            for name in STORM_COUNTERS {
+                summary.kernel.counters.entry(name.to_owned()).or_insert(0);
+            }
+        }
         summary.machine = self.machine(measured, &summary);
         throng_report::judge(&mut summary, &flags.threshold);
         summary
@@ -164,7 +170,7 @@ impl Record {
         // Idle users write after the hold that CPU time is taken of.
         let delivered = measured.outcome.messages.window.delivered;
         let per_cpu_s =
-            cpu_s.filter(|&cpu_s| cpu_s > 0.0 && measured.plan.kind != Kind::Idle && delivered > 0);
+            cpu_s.filter(|&cpu_s| cpu_s > 0.0 && !measured.plan.kind.has_roll_call() && delivered > 0);
         let first = self.server.first();
         let last = self.server.cpu().and_then(|look| look.figures);
         Some(ServerPart {
@@ -193,8 +199,9 @@ impl Record {
         let server_cpus = server.filter(|_| self.server.is_here()).map(|server| &server.cpus);
         let delivered = measured.outcome.messages.window.delivered;
         let both = server.filter(|_| self.server.is_here()).and_then(|server| server.cpu_s);
-        let both =
-            both.zip(summary.generator.cpu_s).filter(|_| measured.plan.kind != Kind::Idle && delivered > 0);
+        let both = both
+            .zip(summary.generator.cpu_s)
+            .filter(|_| !measured.plan.kind.has_roll_call() && delivered > 0);
         Machine {
             cpu_us_per_message: both.map(|(server, generator)| (server + generator) * 1e6 / delivered as f64),
             cores: cpu::cores().len() as u64,
@@ -213,6 +220,7 @@ fn phase_name(phase: Phase) -> &'static str {
         Phase::Connecting => "connect",
         Phase::Warmup => "warmup",
         Phase::Measuring | Phase::RollCall => "measure",
+        Phase::Storming => "storm",
         Phase::Draining | Phase::Leaving | Phase::Done => "drain",
     }
 }

@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use throng_loadgen::Kind;
 use throng_tune::{Finding, Severity, limits};
 
 use super::Sized;
@@ -74,7 +73,7 @@ fn text(sized: &Sized, findings: &[Finding]) -> String {
         ),
     );
     let ramp = plan.ramp.lasts();
-    let roll_call = if plan.kind == Kind::Idle { plan.roll_call() } else { Duration::ZERO };
+    let roll_call = plan.roll_call();
     let total = ramp + plan.warmup + plan.duration + roll_call;
     line(
         "time",

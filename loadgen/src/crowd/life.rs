@@ -6,28 +6,59 @@ use std::io;
 use throng_reactor::{Nanos, Slot};
 
 use super::Crowd;
+use crate::outcome::ConnectTimes;
 use crate::queue::NOBODY;
 use crate::scenario::Protocol;
 use crate::user::{Flags, State, User};
 
+/// Places by which the index from slots to users grows beyond one for each user.
+const BY_SLOT_STEP: usize = 4096;
+
 impl Crowd {
-    /// The next user's connection is being made, or was refused at once.
-    pub(crate) fn begin(&mut self, connecting: io::Result<Slot>, now: Nanos) {
-        self.counts.first_attempt.get_or_insert(now);
+    /// The connection that [`Crowd::next_connect`] named is being made, or was refused at once. It could have been begun at `due`,
+    /// and was at `now`.
+    pub(crate) fn begin(&mut self, user: u32, connecting: io::Result<Slot>, due: Nanos, now: Nanos) {
+        let slot = connecting.as_ref().ok().copied();
+        if user == self.begun() {
+            let planned = self.planned_connect(user);
+            self.counts.first_planned.get_or_insert(planned);
+            self.users.push(User::new(slot));
+        } else {
+            self.users[user as usize].connect_again(slot);
+        }
+        self.count_attempt(user);
+        self.connect_times().lag.record(now.since(due).as_nanos() as u64);
         match connecting {
             Ok(slot) => {
-                if slot.index() >= self.by_slot.len() {
-                    self.by_slot.resize(slot.index() + 1, NOBODY);
-                }
-                self.by_slot[slot.index()] = self.users.len() as u32;
-                self.users.push(User::new(Some(slot)));
+                self.name(slot, user);
                 self.slots += 1;
                 self.pending += 1;
             }
             Err(error) => {
-                self.users.push(User::new(None));
-                self.fail(cause(&error));
+                self.fail(user, cause(&error));
+                self.gone(user, now);
             }
+        }
+    }
+
+    /// Notes whose slot it is.
+    fn name(&mut self, slot: Slot, user: u32) {
+        let needed = slot.index() + 1;
+        if needed > self.by_slot.len() {
+            // In small steps: doubling would take memory for as many users again.
+            if needed > self.by_slot.capacity() {
+                self.by_slot.reserve_exact(needed.next_multiple_of(BY_SLOT_STEP) - self.by_slot.len());
+            }
+            self.by_slot.resize(needed, NOBODY);
+        }
+        self.by_slot[slot.index()] = user;
+    }
+
+    /// Where the times of connections go that are made now.
+    pub(super) fn connect_times(&mut self) -> &mut ConnectTimes {
+        match self.storm.began {
+            None => &mut self.distributions.ramp,
+            Some(_) => &mut self.distributions.storm,
         }
     }
 
@@ -37,7 +68,7 @@ impl Crowd {
             return;
         }
         let waited = now.since(self.planned_connect(user));
-        self.distributions.connect.record(waited.as_nanos() as u64);
+        self.connect_times().connect.record(waited.as_nanos() as u64);
         if self.plan.protocol == Protocol::Native {
             let record = &mut self.users[user as usize];
             record.state = State::LoggingIn;
@@ -53,8 +84,13 @@ impl Crowd {
         self.pending -= 1;
         self.ready += 1;
         self.peak = self.peak.max(self.ready);
-        self.counts.established += 1;
-        self.counts.last_established = Some(now);
+        if self.storm.began.is_some() {
+            self.storm.back += 1;
+            self.storm.last_back = Some(now);
+        } else {
+            self.counts.established += 1;
+            self.counts.last_established = Some(now);
+        }
     }
 
     /// The server sends no more: it is done with this user.
@@ -79,6 +115,7 @@ impl Crowd {
 
     /// A connection took too long.
     pub(crate) fn timed_out(&mut self, user: u32) {
+        self.attempts_timed_out += 1;
         self.end(user, "timed out");
     }
 
@@ -87,9 +124,7 @@ impl Crowd {
         match self.users[user as usize].state {
             State::Connecting | State::LoggingIn => {
                 self.pending -= 1;
-                if !self.leaving {
-                    self.fail(why);
-                }
+                self.fail(user, why);
             }
             State::Ready => {
                 self.ready -= 1;
@@ -103,15 +138,13 @@ impl Crowd {
     }
 
     /// The connection is gone and its slot free.
-    pub(crate) fn closed(&mut self, user: u32, error: Option<&io::Error>) {
+    pub(crate) fn closed(&mut self, user: u32, error: Option<&io::Error>, now: Nanos) {
         self.slots -= 1;
         let why = error.map_or("closed by the server", cause);
         match self.users[user as usize].state {
             State::Connecting | State::LoggingIn => {
                 self.pending -= 1;
-                if !self.leaving {
-                    self.fail(why);
-                }
+                self.fail(user, why);
             }
             State::Ready => {
                 self.ready -= 1;
@@ -121,15 +154,23 @@ impl Crowd {
             State::Closing | State::Gone => {}
         }
         self.drop_partial(user);
-        let record = &mut self.users[user as usize];
-        record.slot = None;
-        record.state = State::Gone;
+        self.gone(user, now);
     }
 
-    fn fail(&mut self, why: &str) {
+    /// An attempt to connect failed.
+    fn fail(&mut self, user: u32, why: &str) {
+        if self.leaving {
+            return;
+        }
+        self.attempts_failed += 1;
+        if self.in_storm() {
+            count(&mut self.storm.failed_by_cause, why);
+        }
         self.counts.ports_exhausted += u64::from(why == "EADDRNOTAVAIL");
         self.counts.descriptors_exhausted += u64::from(matches!(why, "EMFILE" | "ENFILE"));
-        count(&mut self.counts.failed_by_cause, why);
+        if !self.tries_again(user) {
+            count(&mut self.counts.failed_by_cause, why);
+        }
     }
 
     /// An established connection ended.
@@ -142,7 +183,7 @@ impl Crowd {
     }
 
     /// What a user has under way gets no outcome any more, and what waits will not be written.
-    fn write_off(&mut self, user: u32) {
+    pub(super) fn write_off(&mut self, user: u32) {
         let sender = self.share.global(user) + 1;
         let record = &mut self.users[user as usize];
         while let Some(id) = record.outcomes.oldest() {
@@ -155,6 +196,9 @@ impl Crowd {
         }
         if record.flags.take(Flags::PINGED) {
             self.pings_open -= 1;
+        }
+        if record.flags.take(Flags::PONG) {
+            self.pongs.retain(|&(whose, _)| whose != user);
         }
     }
 

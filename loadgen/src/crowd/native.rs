@@ -95,7 +95,7 @@ impl Crowd {
         self.outstanding_max =
             self.outstanding_max.min(u32::from(welcome.outstanding_max)).min(OUTSTANDING_MAX);
         let waited = now.since(self.planned_connect(user));
-        self.distributions.login.record(waited.as_nanos() as u64);
+        self.connect_times().login.record(waited.as_nanos() as u64);
         self.established(user, now);
     }
 

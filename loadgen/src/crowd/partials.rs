@@ -19,6 +19,14 @@ impl Partials {
         place
     }
 
+    /// Bytes that it has allocated.
+    #[cfg(test)]
+    pub(super) fn allocated_bytes(&self) -> usize {
+        self.held.capacity() * size_of::<Vec<u8>>()
+            + self.held.iter().map(Vec::capacity).sum::<usize>()
+            + self.free.capacity() * size_of::<u32>()
+    }
+
     pub(super) fn take(&mut self, place: u32) -> Vec<u8> {
         std::mem::take(&mut self.held[place as usize])
     }

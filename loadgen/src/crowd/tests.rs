@@ -39,7 +39,7 @@ impl Pair {
         let plan = Arc::new(Plan::new(&scenario::load("pairs").unwrap(), &set).unwrap());
         let mut crowd = Crowd::new(Arc::clone(&plan), Share::new(&plan, 0, 1));
         for user in 0..2 {
-            crowd.begin(Ok(slot(u64::from(user))), Nanos(0));
+            crowd.begin(user, Ok(slot(u64::from(user))), Nanos(0), Nanos(0));
             crowd.connected(user, Nanos(100));
         }
         let shared = Shared::new(vec![throng_reactor::Waker::new().unwrap()]);
@@ -237,7 +237,7 @@ fn a_lost_connection_writes_off_what_was_under_way_and_what_waits() {
     pair.crowd.heartbeat(0);
     pair.sent(0);
     let reset = io::Error::from(io::ErrorKind::ConnectionReset);
-    pair.crowd.closed(0, Some(&reset));
+    pair.crowd.closed(0, Some(&reset), micros(2));
     pair.crowd.due(0, micros(3), micros(3));
     let ledger = &pair.crowd.ledger;
     assert_eq!((ledger.unknown.count, ledger.unknown_connection_died, ledger.unsent), (1, 1, 2));
@@ -296,12 +296,83 @@ fn nonsense_ends_the_connection_and_says_what_came() {
 #[test]
 fn a_refused_connect_is_counted_by_name() {
     let mut pair = Pair::connected(|_| {});
-    for errno in [24, 99] {
-        pair.crowd.begin(Err(io::Error::from_raw_os_error(errno)), Nanos(300));
+    for (user, errno) in [(2, 24), (3, 99)] {
+        pair.crowd.begin(user, Err(io::Error::from_raw_os_error(errno)), Nanos(300), Nanos(300));
     }
     let counts = &pair.crowd.counts;
     assert_eq!((counts.descriptors_exhausted, counts.ports_exhausted, counts.failed()), (1, 1, 2));
     assert_eq!(counts.failed_by_cause.keys().collect::<Vec<_>>(), ["EADDRNOTAVAIL", "EMFILE"]);
+}
+
+/// Every user connects, logs in, sends a heartbeat and answers the server's, 64 at a time.
+fn idle_crowd(users: u32) -> Crowd {
+    let set = Overrides { connections: Some(u64::from(users)), ..Overrides::default() };
+    let plan = Arc::new(Plan::new(&scenario::load("idle").unwrap(), &set).unwrap());
+    let mut crowd = Crowd::new(Arc::clone(&plan), Share::new(&plan, 0, 1));
+    let answers = [welcome(64), Frame::Ping { token: 7 }, Frame::Pong { token: 1 }].map(|f| encoded(&[f]));
+    for first in (0..users).step_by(64) {
+        let some = first..users.min(first + 64);
+        let now = |step: u64| Nanos(u64::from(first) * 100_000 + step * 1_000_000);
+        for user in some.clone() {
+            crowd.begin(user, Ok(slot(u64::from(user))), now(0), now(1));
+            crowd.connected(user, now(3));
+        }
+        for (step, answer) in (0..).zip(&answers) {
+            let mut sends = Vec::new();
+            let mut cursor = 0;
+            while let Some(user) = crowd.next_dirty(&mut cursor) {
+                let mut buffer = crowd.buffer();
+                match crowd.write(user, now(4 + step), &mut buffer) {
+                    true => sends.push((user, buffer)),
+                    false => crowd.give_back(buffer),
+                }
+            }
+            sends.into_iter().for_each(|(user, buffer)| crowd.sent(Some(user), buffer));
+            for user in some.clone() {
+                crowd.data(user, answer, now(5 + step * 100));
+                if step == 1 {
+                    crowd.heartbeat(user);
+                }
+            }
+        }
+    }
+    assert_eq!((crowd.ready, crowd.heartbeats.answered), (users, u64::from(users)));
+    crowd
+}
+
+#[test]
+fn an_idle_user_costs_less_than_128_bytes_with_everything_that_it_shares() {
+    /// What the reactors keep of a connection: io-uring's record, the larger of the two.
+    const REACTOR_BYTES: usize = 24;
+    let users = 10_000;
+    let bytes = idle_crowd(users).allocated_bytes();
+    let per_user = bytes as f64 / f64::from(users) + REACTOR_BYTES as f64;
+    assert!(per_user < 128.0, "{per_user:.1} bytes per user");
+    let more = idle_crowd(2 * users).allocated_bytes() - bytes;
+    assert!(more <= users as usize * 70, "{more} bytes for {users} users more");
+}
+
+#[test]
+fn a_burst_of_large_sends_does_not_stay_in_memory() {
+    let mut pair = Pair::logged_in(|_| {});
+    for _ in 0..100 {
+        pair.crowd.give_back(Vec::with_capacity(64 << 10));
+    }
+    assert!(pair.crowd.allocated_bytes() < 3 << 20, "{}", pair.crowd.allocated_bytes());
+    (0..100).for_each(|_| drop(pair.crowd.buffer()));
+    assert_eq!(pair.crowd.spare_bytes, 0);
+}
+
+#[test]
+fn slots_beyond_the_users_take_no_memory_for_as_many_again() {
+    let mut crowd = idle_crowd(10_000);
+    let before = crowd.by_slot.capacity();
+    let reset = io::Error::from(io::ErrorKind::ConnectionReset);
+    crowd.closed(0, Some(&reset), Nanos(1));
+    crowd.users[0].attempts = 0;
+    crowd.begin(0, Ok(slot(12_000)), Nanos(2), Nanos(3));
+    assert_eq!((crowd.user_of(slot(12_000)), crowd.user_of(slot(11_999))), (Some(0), None));
+    assert!(crowd.by_slot.capacity() <= before + 2 * 4096, "{}", crowd.by_slot.capacity());
 }
 
 #[test]

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use throng_wire::limits::BODY_BYTES_MAX;
 
-use crate::limits::{CONNECTIONS_MAX, OUTSTANDING_MAX, USER_MESSAGES_MAX, USER_RATE_PER_S_MAX};
+use super::Storm;
+use crate::limits::{
+    ATTEMPTS_MAX, CONNECTIONS_MAX, OUTSTANDING_MAX, STORM_BACKOFF_MIN, USER_MESSAGES_MAX, USER_RATE_PER_S_MAX,
+};
 use crate::scenario::Protocol;
 use crate::stamp::STAMP_BYTES;
 
@@ -67,6 +70,18 @@ pub enum PlanError {
         /// What is spoken instead.
         protocol: Protocol,
     },
+    /// A storm with impossible numbers.
+    Storm {
+        /// What was asked for.
+        storm: Storm,
+    },
+    /// A setting of a storm for a scenario that has none, or not this one.
+    NoStorm {
+        /// Which.
+        what: &'static str,
+    },
+    /// A ramp for users who all connect at once.
+    RampInStorm,
     /// A protocol without messages cannot have a rate of them.
     NoMessages,
     /// Two settings that exclude each other.
@@ -132,6 +147,19 @@ impl fmt::Display for PlanError {
                     "the protocol {protocol} has no heartbeat: leave --heartbeat out, or use --protocol native"
                 )
             }
+            PlanError::Storm { storm } => write!(
+                f,
+                "a storm of a share of {} of the users with a back-off from {:?} to {:?} and {} attempts: --storm-share must be \
+                 above 0 and at most 1, --reconnect-base at least {STORM_BACKOFF_MIN:?}, --reconnect-cap no shorter than it, \
+                 --reconnect-attempts from 1 to {ATTEMPTS_MAX}",
+                storm.share, storm.base, storm.cap, storm.attempts_max
+            ),
+            PlanError::NoStorm { what } => {
+                write!(f, "{what} does not belong to this scenario: leave it out, or use reconnect-storm")
+            }
+            PlanError::RampInStorm => f.write_str(
+                "in a login-storm all connect at one instant: leave --connect-rate and --stages out, or use idle",
+            ),
             PlanError::NoMessages => {
                 f.write_str("the protocol connect sends no messages: leave --rate and --closed-loop out")
             }

@@ -1,45 +1,80 @@
 //! Connecting, giving up and leaving, each bounded per turn.
 
+use std::time::Duration;
+
 use throng_reactor::{Close, Nanos, Reactor};
 
 use super::Worker;
+use crate::gate::EarlyEnd;
 use crate::limits::{CLOSES_PER_TURN, CONNECT_TIMEOUT, CONNECTS_PER_TURN};
 use crate::user::State;
 
 impl<R: Reactor> Worker<R> {
-    /// When the next user is to connect; `None` when all were begun.
-    pub(super) fn next_connect(&self) -> Option<Nanos> {
-        let user = self.crowd.begun();
-        (user < self.share.users()).then(|| self.crowd.planned_connect(user))
+    /// Connections that may be under way at once. In a storm as many as there are users: phones do not wait for each other.
+    pub(super) fn connects_max(&self) -> u32 {
+        if self.crowd.in_storm() { u32::MAX } else { self.connects_in_flight }
     }
 
+    /// Begins the connections that are due, some per turn.
     pub(super) fn connect(&mut self, now: Nanos) {
         for _ in 0..CONNECTS_PER_TURN {
-            if self.crowd.pending >= self.connects_in_flight {
+            let next = self.crowd.next_connect().filter(|&(planned, _)| planned <= now);
+            let Some((planned, user)) = next else { return };
+            if self.crowd.pending >= self.connects_max() {
+                self.held_back = true;
                 return;
             }
-            let Some(planned) = self.next_connect().filter(|&planned| planned <= now) else { return };
-            debug_assert!(planned >= self.started);
-            let user = self.crowd.begun();
+            let begun = self.reactor.now();
             let (source, target) = self.sources.of(self.share.global(user));
             let connecting = self.reactor.connect(source, target);
-            self.crowd.begin(connecting, now);
-            self.timeouts.push_back((now + CONNECT_TIMEOUT, user));
+            // What the server held back is no lateness of ours.
+            self.crowd.counts.held_back += u64::from(planned < self.room_since);
+            self.crowd.begin(user, connecting, planned.max(self.room_since), begun);
+            if let Some(slot) = self.crowd.slot(user) {
+                self.timeouts.push_back((begun + CONNECT_TIMEOUT, slot));
+            }
         }
         self.hurry = true;
     }
 
     /// Gives up connections that take too long. The list holds what was begun in the last [`CONNECT_TIMEOUT`] at most.
     pub(super) fn time_out(&mut self, now: Nanos) {
-        while let Some(&(at, user)) = self.timeouts.front() {
-            let is_pending = matches!(self.crowd.state(user), State::Connecting | State::LoggingIn);
-            if is_pending && now < at {
-                return;
-            }
-            if is_pending {
+        while let Some(&(at, slot)) = self.timeouts.front() {
+            let user = self.crowd.user_of(slot);
+            let pending =
+                user.filter(|&user| matches!(self.crowd.state(user), State::Connecting | State::LoggingIn));
+            if let Some(user) = pending {
+                if now < at {
+                    return;
+                }
                 self.crowd.timed_out(user);
             }
             self.timeouts.pop_front();
+        }
+    }
+
+    /// Tells the other workers whether somebody was let in since the last time, or only failed to be.
+    pub(super) fn tell_doors(&mut self) {
+        let crowd = &self.crowd;
+        let (let_in, failed, timed_out) = self.told;
+        self.told =
+            (crowd.counts.established + crowd.storm.back, crowd.attempts_failed, crowd.attempts_timed_out);
+        if self.told.0 != let_in {
+            self.shared.doors.opened();
+        } else if self.told.1 != failed {
+            let all_timed_out = self.told.1 - failed == self.told.2 - timed_out;
+            self.shared.doors.stayed_shut(self.reactor.now(), all_timed_out);
+        }
+    }
+
+    /// Ends the run when nobody is let in any more.
+    pub(super) fn give_up(&mut self, now: Nanos) {
+        // After `time_out`, the first of the list is under way.
+        let oldest = self.timeouts.front();
+        let waits = oldest.map_or(Duration::ZERO, |&(at, _)| now.since(at - CONNECT_TIMEOUT));
+        if let Some(how) = self.shared.hopeless(self.crowd.in_storm(), waits, now) {
+            self.shared.end_early(now, EarlyEnd::ServerGone(how));
+            self.hurry = true;
         }
     }
 

@@ -1,4 +1,5 @@
 //! A server of a hundred lines that makes mistakes on order, in one thread with the workers, in virtual time.
+#![allow(dead_code)] // no test uses all of it
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -10,7 +11,7 @@ use throng_loadgen::outcome::Run;
 use throng_loadgen::worker::{Step, Worker};
 use throng_loadgen::{EarlyEnd, Outcome, Overrides, Plan, PortRange, Protocol, Sources, scenario};
 use throng_reactor::sim::{Faults, Sim, World};
-use throng_reactor::{Close, Config, Event, Reactor, Slot};
+use throng_reactor::{Close, Config, Event, Nanos, Reactor, Slot};
 use throng_wire::native::{
     Frame, Frames, MessageId, Receiver, Recipient, Refusal, Sequence, UserId, Welcome,
 };
@@ -33,6 +34,14 @@ pub(crate) enum Mischief {
     AcceptTwice(u64),
     /// Dies with everybody connected.
     Die(u64),
+    /// Dies when so many users have logged in.
+    DieWhenIn(u64),
+    /// Answers no Hello any more when so many users have logged in.
+    HangWhenIn(u64),
+    /// Turns away so many of the first logins.
+    TurnAway(u64),
+    /// Dies with the login that comes after so many.
+    DieAfterLogins(u64),
     /// Never answers a Hello of this user.
     IgnoreLogin(u64),
     /// Says nothing about this message, ever.
@@ -56,6 +65,7 @@ pub(crate) struct Fake {
     echoes: bool,
     mischief: Mischief,
     relayed: u64,
+    logins: u64,
     sessions: BTreeMap<Slot, Session>,
     users: BTreeMap<u64, Slot>,
 }
@@ -80,7 +90,13 @@ impl Fake {
                 _ => {}
             }
         }
-        if matches!(self.mischief, Mischief::Die(at) if self.relayed > at) {
+        let dies = match self.mischief {
+            Mischief::Die(at) => self.relayed > at,
+            Mischief::DieWhenIn(users) => self.users.len() as u64 >= users,
+            Mischief::DieAfterLogins(logins) => self.logins > logins,
+            _ => false,
+        };
+        if dies {
             self.reactor = None;
             return true;
         }
@@ -119,6 +135,15 @@ impl Fake {
         match frame {
             Frame::Hello(hello) => {
                 session.user = hello.user.0;
+                self.logins += 1;
+                match self.mischief {
+                    Mischief::TurnAway(logins) if self.logins <= logins => {
+                        let code = throng_wire::native::ErrorCode::TooManyLogins;
+                        return Frame::Error { code, text: "full" }.encode(&mut session.out);
+                    }
+                    Mischief::HangWhenIn(users) if self.users.len() as u64 >= users => return,
+                    _ => {}
+                }
                 self.users.insert(hello.user.0, slot);
                 if self.mischief != Mischief::IgnoreLogin(hello.user.0) {
                     let welcome = Welcome {
@@ -227,6 +252,10 @@ pub(crate) struct Scene {
     pub(crate) interrupt_after: Option<u64>,
     /// Ends the run when so many users are in, and why.
     pub(crate) end_when_in: Option<(u64, EarlyEnd)>,
+    /// Ends the run at this time of the world, and why.
+    pub(crate) end_at: Option<(Duration, EarlyEnd)>,
+    /// The workers get no processor for so long after every turn.
+    pub(crate) naps: Option<Duration>,
     pub(crate) connects_in_flight: u32,
     /// Nobody listens.
     pub(crate) no_server: bool,
@@ -241,6 +270,8 @@ impl Default for Scene {
             mischief: Mischief::None,
             interrupt_after: None,
             end_when_in: None,
+            end_at: None,
+            naps: None,
             connects_in_flight: 64,
             no_server: false,
         }
@@ -258,6 +289,7 @@ pub(crate) fn play(plan: &Plan, scene: &Scene) -> Outcome {
         echoes: plan.protocol != Protocol::Native,
         mischief: scene.mischief,
         relayed: 0,
+        logins: 0,
         sessions: BTreeMap::new(),
         users: BTreeMap::new(),
     };
@@ -274,6 +306,7 @@ pub(crate) fn play(plan: &Plan, scene: &Scene) -> Outcome {
         })
         .collect();
     let mut records = Vec::new();
+    let (mut clock, mut sleeps_until) = (world.reactor(&Config::default()), Nanos(0));
     for _ in 0..2_000_000 {
         fake.turn();
         if scene.interrupt_after.is_some_and(|after| fake.relayed > after) {
@@ -283,6 +316,19 @@ pub(crate) fn play(plan: &Plan, scene: &Scene) -> Outcome {
             && fake.users.len() as u64 >= *users
         {
             shared.end_early(world.now(), why.clone());
+        }
+        if let Some((at, why)) = &scene.end_at
+            && world.now().since(Nanos(0)) >= *at
+        {
+            shared.end_early(world.now(), why.clone());
+        }
+        if let Some(nap) = scene.naps {
+            if world.now() < sleeps_until {
+                clock.turn(Some(sleeps_until), &mut Vec::new()).unwrap();
+                world.advance();
+                continue;
+            }
+            sleeps_until = world.now() + nap;
         }
         for seat in &mut workers {
             let Some(worker) = seat else { continue };

@@ -58,8 +58,14 @@ pub struct Connections {
     pub closed_by_plan: u64,
     /// The most that were established at one time.
     pub peak: u64,
-    /// Established per second from the first attempt to the last one established; `None` when nothing was.
+    /// Established per second from the first planned instant to the last one established; `None` when nothing was.
     pub connect_rate_per_s: Option<f64>,
+    /// What the plan's ramp promises: connections per second over its whole length; `None` for a storm of logins, in which all
+    /// have the same planned instant.
+    pub planned_connect_rate_per_s: Option<f64>,
+    /// Connections that were begun late because as many as may be under way at once were: the server took its time to let
+    /// them in.
+    pub held_back: u64,
     /// Of `failed`: those that the server turned away by an answer of its own.
     pub refused_by_server: u64,
     /// `failed` by cause, as `ECONNREFUSED` or `login refused`.
@@ -146,6 +152,9 @@ pub struct Latencies {
     pub written_to_delivered: Latency,
     /// From the planned instant to the attempt: the generator's own lateness.
     pub send_lag: Latency,
+    /// From the planned instant of a connection to its beginning: the generator's own lateness. Counts from the moment at which
+    /// there was room for one that [`Connections::held_back`] counts.
+    pub connect_lag: Latency,
     /// From the planned instant of a connection to its being connected.
     pub connect: Latency,
     /// From the planned instant of a connection to the answer to its login; empty for a protocol without one.
