@@ -33,7 +33,7 @@ pub(crate) fn serve(args: &ServeArgs) -> Outcome {
         None => prepare::allowed_cores()?,
     };
     let files = prepare::files_per_table()?;
-    let shards = prepare::shards(args.connections, args.server.shards, cpus.len(), files)?;
+    let shards = prepare::shards(args.connections, args.server.shards, cpus.len(), files, backend.active)?;
     let server = Arc::new(
         Server::start(config(args, &backend, cpus.clone(), shards))
             .map_err(|error| Failure::broke(format!("the server did not start: {error}")))?,

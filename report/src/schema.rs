@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 mod machine;
 mod traffic;
 
-pub use machine::{Backend, Build, Generator, Host, Kernel, Machine, Server, Tls};
+pub use machine::{Backend, Build, Generator, Host, Kernel, Lab, Machine, Server, Tls};
 pub use traffic::{Connections, Heartbeats, Latencies, Latency, MessageWindow, Messages, PlanFacts};
 
 /// The part of the schema's name that never changes.

@@ -123,7 +123,13 @@ fn descriptors(target: &Target, machine: &Machine, findings: &mut Vec<Finding>) 
     }
     let reserved = machine.files_used + FILES_RESERVED_PER_TABLE;
     let needed = reserved + target.endpoints();
-    if needed > machine.file_max {
+    if needed > machine.file_max && !machine.file_max_holds {
+        let remedy = format!(
+            "{}; CAP_SYS_ADMIN goes beyond it, but everybody else can open no file meanwhile",
+            sysctl("fs.file-max", needed)
+        );
+        findings.push(advice("fs.file-max", machine.file_max, needed, remedy));
+    } else if needed > machine.file_max {
         let fits = machine.file_max.saturating_sub(reserved) / target.sides().count().max(1) as u64;
         findings.push(too_many("fs.file-max", machine.file_max, needed, sysctl("fs.file-max", needed), fits));
     }
@@ -185,9 +191,9 @@ fn memory(target: &Target, machine: &Machine, findings: &mut Vec<Finding>) {
         let room = machine.memory_available_bytes.saturating_sub(reserve + memory.threads);
         let per_all = u128::from((total - memory.threads).max(1));
         let fits = (u128::from(room) * u128::from(target.connections) / per_all) as u64;
-        let available = gib(machine.memory_available_bytes);
-        let remedy = format!("free some: {} of it are left to everybody else", gib(reserve));
-        findings.push(too_many("memory available", available, gib(needed), remedy, fits));
+        let available = gigabytes(machine.memory_available_bytes);
+        let remedy = format!("free some: {} of it are left to everybody else", gigabytes(reserve));
+        findings.push(too_many("memory available", available, gigabytes(needed), remedy, fits));
     }
 }
 
@@ -212,8 +218,8 @@ fn threads(target: &Target, machine: &Machine, findings: &mut Vec<Finding>) {
     findings.push(blocker("threads that can be started", left, needed, remedy.to_owned()));
 }
 
-fn gib(bytes: u64) -> String {
-    format!("{:.1} GiB", bytes as f64 / (1u64 << 30) as f64)
+fn gigabytes(bytes: u64) -> String {
+    format!("{:.2} GB", bytes as f64 / 1e9)
 }
 
 fn conntrack(target: &Target, machine: &Machine, findings: &mut Vec<Finding>) {

@@ -22,6 +22,8 @@ pub struct Machine {
     pub nr_open: u64,
     /// fs.file-max: open files of the whole machine.
     pub file_max: u64,
+    /// Whether it holds for this process: whoever has CAP_SYS_ADMIN goes beyond, and everybody else is refused meanwhile.
+    pub file_max_holds: bool,
     /// Of those: in use now.
     pub files_used: u64,
     /// fs.epoll.max_user_watches, per user.
@@ -79,6 +81,7 @@ impl Machine {
             files_per_table: limits("Max open files")?.1,
             nr_open: number("/proc/sys/fs/nr_open")?,
             file_max: number("/proc/sys/fs/file-max")?,
+            file_max_holds: !has_capability(CAP_SYS_ADMIN),
             files_used: file_nr.first().copied().unwrap_or(0),
             epoll_max_user_watches: number("/proc/sys/fs/epoll/max_user_watches").ok(),
             somaxconn: number("/proc/sys/net/core/somaxconn")?,
@@ -129,16 +132,22 @@ fn limits(name: &str) -> io::Result<(u64, u64)> {
     Ok((next()?, next()?))
 }
 
-fn lockable_bytes() -> io::Result<Option<u64>> {
-    const CAP_IPC_LOCK: u64 = 1 << 14;
+const CAP_IPC_LOCK: u64 = 1 << 14;
+const CAP_SYS_ADMIN: u64 = 1 << 21;
+
+/// Whether this process has a capability that counts for the whole machine.
+fn has_capability(capability: u64) -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let capabilities = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     let capabilities = capabilities.and_then(|word| u64::from_str_radix(word.trim(), 16).ok()).unwrap_or(0);
     // The first user namespace maps everybody to themselves; capabilities of any other do not count here.
     let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    let is_first = map.split_whitespace().eq(["0", "0", "4294967295"]);
+    map.split_whitespace().eq(["0", "0", "4294967295"]) && capabilities & capability != 0
+}
+
+fn lockable_bytes() -> io::Result<Option<u64>> {
     let (soft, _) = limits("Max locked memory")?;
-    Ok(Some(soft).filter(|&soft| soft != u64::MAX && !(is_first && capabilities & CAP_IPC_LOCK != 0)))
+    Ok(Some(soft).filter(|&soft| soft != u64::MAX && !has_capability(CAP_IPC_LOCK)))
 }
 
 fn threads_left() -> Option<u64> {

@@ -13,6 +13,7 @@ use super::Measured;
 use super::samples::{Edge, Hold};
 use super::server::{Look, Server};
 use crate::args::ReportFlags;
+use crate::lab::Told;
 use crate::proc::counters::{self, Counters};
 use crate::proc::{cpu, host};
 use crate::utc;
@@ -41,6 +42,8 @@ pub(super) struct Record {
     pub(super) measured: Option<Edge>,
     /// One row per second.
     pub(super) rows: Vec<Row>,
+    /// What `run` did before.
+    pub(super) told: Option<Told>,
     before: Hold,
     counters: Counters,
     sysctls: BTreeMap<String, String>,
@@ -80,6 +83,7 @@ impl Record {
             measure: None,
             measured: None,
             rows: Vec::new(),
+            told: None,
         }
     }
 
@@ -124,6 +128,9 @@ impl Record {
             host: host::read(self.network.clone()),
             ..Summary::default()
         };
+        if let Some(told) = &self.told {
+            told.fill(&mut summary.host);
+        }
         if let Some(lag) = flags.send_lag_max {
             summary.validity.send_lag_p99_us_floor = lag.as_secs_f64() * 1e6;
         }

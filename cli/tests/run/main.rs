@@ -4,4 +4,5 @@
 mod faults;
 mod foreign;
 mod harness;
+mod lab;
 mod whole;
