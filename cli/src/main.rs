@@ -5,6 +5,7 @@
 mod admin;
 mod args;
 mod exit;
+mod lab;
 mod load;
 mod prepare;
 mod proc;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(args, flags),
         Command::Serve(args) => serve::serve(args),
         Command::Load(args) => load::load(args),
+        Command::Lab => lab::rehearse(),
         Command::Report(command) => report::report(command),
         Command::Scenario(command) => scenario::scenario(command),
     };

@@ -4,7 +4,7 @@ use std::fs;
 
 use throng_loadgen::{Network, Plan, PortRange, Sources};
 use throng_reactor::{Backend, sys};
-use throng_tune::{Finding, Machine, Severity, Side, Target};
+use throng_tune::{Machine, Severity, Side, Target};
 
 use crate::args::PlanFlags;
 use crate::args::values::Cores;
@@ -35,25 +35,52 @@ pub(crate) fn files_per_table() -> Result<u64, Failure> {
         .map_err(|error| Failure::broke(format!("cannot read RLIMIT_NOFILE: {error}")))
 }
 
-/// Generator threads: as told, else one per core, more where the limit on open files forces it.
-pub(crate) fn threads(plan: &Plan, told: Option<u64>, cores: usize, files: u64) -> Result<usize, Failure> {
+/// Threads that were asked for by a flag: not more than there can be.
+fn told_threads(flag: &str, told: u64) -> Result<usize, Failure> {
+    let most = throng_tune::limits::THREADS_MAX;
+    usize::try_from(told)
+        .ok()
+        .filter(|_| told <= most)
+        .ok_or_else(|| Failure::usage(format!("{flag} {told}: a process can have at most {most}")))
+}
+
+fn too_few_files(connections: u64, files: u64, sharers: &str) -> Failure {
+    Failure::broke(format!(
+        "{connections} connections do not fit under a limit of {files} open files, however many {sharers} share them: raise \
+         it (ulimit -Hn, LimitNOFILE= under systemd), or --backend io-uring"
+    ))
+}
+
+/// Generator threads: as told, else one per core. With epoll more where the limit on open files forces it, since a thread
+/// has one table of descriptors; with io_uring a thread has as many as it needs.
+pub(crate) fn threads(
+    plan: &Plan,
+    told: Option<u64>,
+    cores: usize,
+    files: u64,
+    backend: Backend,
+) -> Result<usize, Failure> {
+    let most = plan.lanes() as usize;
     if let Some(told) = told {
-        let most = plan.lanes() as usize;
-        return usize::try_from(told).ok().filter(|&threads| threads <= most).ok_or_else(|| {
-            Failure::usage(format!("--threads {told}: this plan can be shared out over at most {most}"))
-        });
+        let threads = told_threads("--threads", told)?;
+        if threads > most {
+            let why = format!("--threads {told}: this plan can be shared out over at most {most}");
+            return Err(Failure::usage(why));
+        }
+        return Ok(threads);
     }
-    let mut threads = cores.clamp(1, plan.lanes() as usize);
+    let mut threads = cores.clamp(1, most);
+    if backend != Backend::Epoll {
+        return Ok(threads);
+    }
     // Each further thread costs every table an eventfd, so the answer is a fixed point; it is reached in a few steps.
     loop {
         let room = files.saturating_sub(throng_tune::limits::FILES_RESERVED_PER_TABLE + threads as u64);
-        let needed = plan.threads_for(room).ok_or_else(|| {
-            Failure::broke(format!(
-                "{} users do not fit under a limit of {files} open files, however many threads share them: raise it (ulimit \
-                 -Hn, LimitNOFILE= under systemd)",
-                plan.connections
-            ))
-        })?;
+        let needed = plan.threads_for(room).filter(|&needed| {
+            threads as u64 <= throng_tune::limits::THREADS_MAX
+                && needed as u64 <= throng_tune::limits::THREADS_MAX
+        });
+        let needed = needed.ok_or_else(|| too_few_files(plan.connections, files, "threads"))?;
         if needed <= threads {
             return Ok(threads);
         }
@@ -61,22 +88,22 @@ pub(crate) fn threads(plan: &Plan, told: Option<u64>, cores: usize, files: u64) 
     }
 }
 
-/// Shards of a server: as told, else one per core, more where the limit on open files forces it.
+/// Shards of a server: as told, else one per core. With epoll more where the limit on open files forces it, as for
+/// [`threads`].
 pub(crate) fn shards(
     connections: u64,
     told: Option<u64>,
     cores: usize,
     files: u64,
+    backend: Backend,
 ) -> Result<usize, Failure> {
-    let shards = told.or_else(|| throng_tune::tables_needed(connections, cores as u64, files));
-    let shards = shards.ok_or_else(|| {
-        Failure::broke(format!(
-            "{connections} connections do not fit under a limit of {files} open files, however many shards share them: \
-             raise it (ulimit -Hn, LimitNOFILE= under systemd)"
-        ))
-    })?;
-    usize::try_from(shards)
-        .map_err(|_| Failure::usage(format!("--shards {shards} is more than a machine has")))
+    match (told, backend) {
+        (Some(told), _) => told_threads("--shards", told),
+        (None, Backend::Epoll) => throng_tune::tables_needed(connections, cores as u64, files)
+            .map(|shards| shards as usize)
+            .ok_or_else(|| too_few_files(connections, files, "shards")),
+        (None, _) => Ok(cores.max(1)),
+    }
 }
 
 /// The cores that this process may use.
@@ -145,12 +172,15 @@ pub(crate) fn target(
     threads: usize,
     sources: &Sources,
 ) -> Target {
-    let epoll = backend == Backend::Epoll;
-    let serve = |shards: usize| {
-        let tables = shards as u64;
-        Side { tables, fullest: throng_tune::fullest_table(plan.connections, tables), epoll }
+    let backend = match backend {
+        Backend::Epoll => throng_tune::Backend::Epoll,
+        Backend::IoUring => throng_tune::Backend::IoUring,
     };
-    let load = Side { tables: threads as u64, fullest: plan.users_per_thread(threads), epoll };
+    let serve = |shards: usize| {
+        let threads = shards as u64;
+        Side { threads, fullest: throng_tune::fullest_thread(plan.connections, threads), backend }
+    };
+    let load = Side { threads: threads as u64, fullest: plan.users_per_thread(threads), backend };
     let loopback = sources.targets().iter().all(|target| target.is_ipv4() && target.ip().is_loopback());
     let from = throng_tune::Sources {
         addresses: sources.count(),
@@ -165,15 +195,14 @@ pub(crate) fn target(
     }
 }
 
-/// Everything that does not fit, blockers first.
-pub(crate) fn findings(target: &Target) -> Result<Vec<Finding>, Failure> {
-    let machine = Machine::read().map_err(|error| Failure::broke(error.to_string()))?;
-    Ok(throng_tune::check(target, &machine))
+/// What this machine allows, as this process sees it.
+pub(crate) fn machine() -> Result<Machine, Failure> {
+    Machine::read().map_err(|error| Failure::broke(error.to_string()))
 }
 
 /// Refuses a target that the machine does not fit, unless forced. Returns what the report should mention.
-pub(crate) fn preflight(target: &Target, force: bool) -> Result<Vec<String>, Failure> {
-    let findings = findings(target)?;
+pub(crate) fn preflight(target: &Target, machine: &Machine, force: bool) -> Result<Vec<String>, Failure> {
+    let findings = throng_tune::check(target, machine);
     let blockers = findings.iter().filter(|finding| finding.severity == Severity::Blocker);
     let blockers: Vec<String> = blockers.map(|finding| format!("\n  {finding}")).collect();
     if blockers.is_empty() || force {
@@ -221,13 +250,48 @@ mod tests {
     }
 
     #[test]
-    fn threads_hold_all_users_under_the_limit() {
+    fn with_epoll_threads_hold_all_users_under_the_limit() {
+        let epoll = |plan: &Plan, told, cores, files| threads(plan, told, cores, files, Backend::Epoll);
         let plan = plan_of(1_000_000);
-        let threads = threads(&plan, None, 1, 20_000).unwrap_or_else(|failure| panic!("{}", failure.message));
+        let threads = epoll(&plan, None, 1, 20_000).unwrap_or_else(|failure| panic!("{}", failure.message));
         assert!(plan.users_per_thread(threads) + 64 + threads as u64 <= 20_000, "{threads}");
-        assert_eq!(super::threads(&plan_of(100), None, 2, 20_000).ok(), Some(2));
-        assert!(super::threads(&plan, None, 1, 100).unwrap_err().message.contains("LimitNOFILE"));
-        assert!(super::threads(&plan, Some(1 << 40), 1, 20_000).unwrap_err().message.contains("at most"));
+        assert_eq!(epoll(&plan_of(100), None, 2, 20_000).ok(), Some(2));
+        assert!(epoll(&plan, None, 1, 100).unwrap_err().message.contains("LimitNOFILE"));
+        assert!(epoll(&plan_of(100), Some(4_000), 1, 20_000).unwrap_err().message.contains("shared out"));
+        assert!(epoll(&plan, Some(4_097), 1, 20_000).unwrap_err().message.contains("at most 4096"));
+        assert!(shards(1_000_000, None, 1, 100, Backend::Epoll).unwrap_err().message.contains("io-uring"));
+        assert_eq!(shards(1_000_000, None, 1, 20_000, Backend::Epoll).ok(), Some(53));
+    }
+
+    #[test]
+    fn with_io_uring_there_is_a_thread_for_each_core_whatever_the_limit() {
+        let plan = plan_of(2_500_000);
+        assert_eq!(threads(&plan, None, 1, 1_000, Backend::IoUring).ok(), Some(1));
+        assert_eq!(shards(2_500_000, None, 3, 1_000, Backend::IoUring).ok(), Some(3));
+        assert_eq!(shards(2_500_000, Some(7), 3, 1_000, Backend::IoUring).ok(), Some(7));
+    }
+
+    #[test]
+    fn more_shards_than_there_can_be_are_refused() {
+        for told in [4_097, 1 << 40] {
+            let failure = shards(1_000, Some(told), 1, 20_000, Backend::IoUring).unwrap_err();
+            assert_eq!(failure.exit, crate::exit::Exit::Usage);
+            assert!(failure.message.contains("--shards") && failure.message.contains("at most 4096"));
+        }
+        assert_eq!(shards(1_000, Some(4_096), 1, 20_000, Backend::Epoll).ok(), Some(4_096));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_with_the_number_needed_unless_forced() {
+        let plan = plan_of(1_000_000);
+        let ports = PortRange { first: 10_000, last: 65_535 };
+        let sources = Sources::plan(&[([127, 0, 0, 1], 1).into()], 1_000_000, ports, None).unwrap();
+        let target = target(&plan, Backend::Epoll, Some(2), 60, &sources);
+        let machine =
+            Machine { files_per_table: 20_000, ..machine().unwrap_or_else(|_| panic!("no machine")) };
+        let refused = preflight(&target, &machine, false).unwrap_err();
+        assert!(refused.message.contains("--force") && refused.message.contains("--shards 53"));
+        assert!(preflight(&target, &machine, true).is_ok_and(|warnings| !warnings.is_empty()));
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub(crate) fn serve(args: &ServeArgs) -> Outcome {
     };
     let mut reserve = Reserve::new(args.memory_reserve);
     let files = prepare::files_per_table()?;
-    let shards = prepare::shards(args.connections, args.server.shards, cpus.len(), files)?;
+    let shards = prepare::shards(args.connections, args.server.shards, cpus.len(), files, backend.active)?;
     let at_start = memory::footprint("self").unwrap_or_default();
     let server = Arc::new(
         Server::start(config(args, &backend, cpus.clone(), shards))

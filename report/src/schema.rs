@@ -17,7 +17,7 @@ mod memory;
 mod storm;
 mod traffic;
 
-pub use machine::{Backend, Build, Generator, Host, Kernel, Machine, Server, Tls};
+pub use machine::{Backend, Build, Generator, Host, Kernel, Lab, Machine, Server, Tls};
 pub use memory::{Footprint, KernelMemory, MachineMemory, Memory, ProcessMemory, SlabGrowth};
 pub use storm::{STORM_COUNTERS, Storm};
 pub use traffic::{Connections, Heartbeats, Latencies, Latency, MessageWindow, Messages, PlanFacts};

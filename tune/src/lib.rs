@@ -8,6 +8,7 @@
 //! the value that is needed. Found in the middle, the same fact looks like a slow server.
 
 mod check;
+pub mod lab;
 pub mod limits;
 mod machine;
 mod sizing;
@@ -15,5 +16,5 @@ mod target;
 
 pub use check::{Finding, Severity, check};
 pub use machine::{Conntrack, Machine};
-pub use sizing::{fullest_table, memory_bytes, tables_needed};
-pub use target::{Side, Sources, Target};
+pub use sizing::{Memory, fullest_thread, reserve_bytes, tables_needed};
+pub use target::{Backend, Side, Sources, Target};

@@ -1,15 +1,46 @@
 //! Every figure that the checks calculate with, and where it comes from.
 
-/// Kernel memory of one end of an idle TCP connection: 3.8 KB of sockets, inodes, files, plus what watches it.
-/// Measured over 10 million sockets; nothing published is below 3.0 KB.
-pub const KERNEL_BYTES_PER_END: u64 = 4_100;
+/// Kernel memory of one end of an idle TCP connection over epoll: 3.8 KB of sockets, inodes, files, and 208 B of what
+/// watches it. Measured over 10 million sockets; nothing published is below 3.0 KB.
+pub const KERNEL_BYTES_PER_END_EPOLL: u64 = 4_100;
 
-/// User-space memory of one idle connection, either side: the budget of both is 128 B, and what grows by doubling
-/// may stand half empty.
-pub const USER_BYTES_PER_END: u64 = 256;
+/// The same over io_uring: 256 B for the armed poll and 40 B for a used direct descriptor instead.
+pub const KERNEL_BYTES_PER_END_IO_URING: u64 = 4_200;
+
+/// User-space memory of one idle connection, either side, all in: the budget of both.
+pub const USER_BYTES_PER_END: u64 = 128;
+
+/// User-space memory that one page of page tables describes, over its bytes: 512 pages of 4 KiB by 4 KiB.
+pub const PAGE_TABLE_SHARE: u64 = 512;
 
 /// Memory of one shard or generator thread before its first connection: receive pool, mailbox, histograms, stack.
-pub const BYTES_PER_TABLE: u64 = 6 << 20;
+pub const BYTES_PER_THREAD: u64 = 6 << 20;
+
+/// Connections of one ring, at most, however high the limit on open files is: what an entry of its table can be named by.
+pub const CONNECTIONS_PER_RING: u64 = 32_768;
+
+/// Memory of one ring: its two queues, the larger with 8,192 completions. It counts against RLIMIT_MEMLOCK.
+pub const BYTES_PER_RING: u64 = 152 << 10;
+
+/// Memory of one place in a ring's table of direct descriptors, used or not.
+pub const BYTES_PER_RING_PLACE: u64 = 8;
+
+/// Memory of one entry of the kernel's table of connections.
+pub const BYTES_PER_EHASH_ENTRY: u64 = 8;
+
+/// Entries of that table in a lab, at least: half a megabyte, so that TIME_WAIT has room in small runs, too.
+pub const EHASH_ENTRIES_MIN: u64 = 1 << 16;
+
+/// Entries that the kernel gives to a namespace, at most.
+pub const EHASH_ENTRIES_MAX: u64 = 16 << 20;
+const _: () = assert!(EHASH_ENTRIES_MIN.is_power_of_two() && EHASH_ENTRIES_MAX.is_power_of_two());
+
+/// The port range of a lab: above the ports that services listen on, up to the last one. Its ends differ in parity, as the
+/// kernel likes it.
+pub const LAB_PORT_RANGE: (u16, u16) = (10_000, 65_535);
+
+/// The accept queue that listeners ask for: two thirds of a second at 100,000 connects per second.
+pub const SOMAXCONN: u64 = 65_535;
 
 /// Memory that a run leaves to everybody else, at least.
 pub const MEMORY_RESERVE_BYTES: u64 = 512 << 20;
@@ -24,9 +55,12 @@ pub const FILES_RESERVED_PER_TABLE: u64 = 64;
 /// SO_REUSEPORT spreads by a hash: the fullest of the tables gets some more than its share.
 pub const TABLE_HEADROOM: f64 = 1.05;
 
-/// Tables that one process may have. Each is a thread; 264 of them were measured, and a message between threads costs
-/// twice as much there as with 2.
-pub const TABLES_MAX: u64 = 1_024;
+/// Shards, or generator threads, that one process may have. 264 threads were measured, and a message between threads
+/// costs twice as much there as with 2; each further one costs every table an eventfd.
+pub const THREADS_MAX: u64 = 4_096;
+
+/// Threads of a run besides shards and workers: main threads, and those for signals, stdin and the admin socket.
+pub const THREADS_BESIDES: u64 = 16;
 
 /// Connections from one source address to one target port on loopback, at most. connect() takes 12 us while less than half of the
 /// port range is in use, and a hundred times as long beyond.

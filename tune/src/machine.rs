@@ -22,6 +22,8 @@ pub struct Machine {
     pub nr_open: u64,
     /// fs.file-max: open files of the whole machine.
     pub file_max: u64,
+    /// Whether it holds for this process: whoever has CAP_SYS_ADMIN goes beyond, and everybody else is refused meanwhile.
+    pub file_max_holds: bool,
     /// Of those: in use now.
     pub files_used: u64,
     /// fs.epoll.max_user_watches, per user.
@@ -41,6 +43,11 @@ pub struct Machine {
     pub tcp_ehash_entries: Option<u64>,
     /// Connection tracking.
     pub conntrack: Option<Conntrack>,
+    /// RLIMIT_MEMLOCK, which rings count against; `None` for whoever may lock without limit (CAP_IPC_LOCK, which does not
+    /// count in a user namespace).
+    pub lockable_bytes: Option<u64>,
+    /// Threads that can still be started: kernel.threads-max and the cgroup's pids.max, less those that are there.
+    pub threads_left: Option<u64>,
     /// Memory of the machine.
     pub memory_total_bytes: u64,
     /// Memory that can be had now: MemAvailable, or what the memory cgroup has left, whichever is less.
@@ -48,6 +55,13 @@ pub struct Machine {
 }
 
 impl Machine {
+    /// Of a machine that was read inside a network namespace: with what `host`, read outside, has of settings that no
+    /// namespace shows.
+    #[must_use]
+    pub fn with_settings_of(self, host: &Machine) -> Machine {
+        Machine { netdev_max_backlog: self.netdev_max_backlog.or(host.netdev_max_backlog), ..self }
+    }
+
     /// Reads this machine.
     ///
     /// # Errors
@@ -64,9 +78,10 @@ impl Machine {
         };
         let reserved = fs::read_to_string("/proc/sys/net/ipv4/ip_local_reserved_ports").unwrap_or_default();
         Ok(Machine {
-            files_per_table: hard_file_limit()?,
+            files_per_table: limits("Max open files")?.1,
             nr_open: number("/proc/sys/fs/nr_open")?,
             file_max: number("/proc/sys/fs/file-max")?,
+            file_max_holds: !has_capability(CAP_SYS_ADMIN),
             files_used: file_nr.first().copied().unwrap_or(0),
             epoll_max_user_watches: number("/proc/sys/fs/epoll/max_user_watches").ok(),
             somaxconn: number("/proc/sys/net/core/somaxconn")?,
@@ -78,8 +93,10 @@ impl Machine {
                 .ok()
                 .map(i64::unsigned_abs),
             conntrack: conntrack(),
+            lockable_bytes: lockable_bytes()?,
+            threads_left: threads_left(),
             memory_total_bytes: meminfo_bytes(&memory, "MemTotal").unwrap_or(available),
-            memory_available_bytes: cgroup_left_bytes().map_or(available, |left| left.min(available)),
+            memory_available_bytes: cgroup_left("memory").map_or(available, |left| left.min(available)),
         })
     }
 }
@@ -101,16 +118,44 @@ fn number<T: FromStr + Copy>(path: &str) -> io::Result<T> {
     words(path)?.first().copied().ok_or_else(|| odd(path, ""))
 }
 
-/// The hard limit on open files, out of `/proc/self/limits`.
-fn hard_file_limit() -> io::Result<u64> {
+/// A limit by its line in `/proc/self/limits`: the soft one and the hard one.
+fn limits(name: &str) -> io::Result<(u64, u64)> {
     let path = "/proc/self/limits";
     let text = fs::read_to_string(path).map_err(|error| about(path, &error))?;
-    let line = text.lines().find_map(|line| line.strip_prefix("Max open files"));
-    match line.and_then(|line| line.split_whitespace().nth(1)) {
-        Some("unlimited") => Ok(u64::MAX),
-        Some(word) => word.parse().map_err(|_| odd(path, word)),
-        None => Err(odd(path, "no line `Max open files`")),
-    }
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    let line = line.ok_or_else(|| odd(path, &format!("no line `{name}`")))?;
+    let mut words = line.split_whitespace().map(|word| match word {
+        "unlimited" => Ok(u64::MAX),
+        word => word.parse().map_err(|_| odd(path, word)),
+    });
+    let mut next = || words.next().unwrap_or_else(|| Err(odd(path, line)));
+    Ok((next()?, next()?))
+}
+
+const CAP_IPC_LOCK: u64 = 1 << 14;
+const CAP_SYS_ADMIN: u64 = 1 << 21;
+
+/// Whether this process has a capability that counts for the whole machine.
+fn has_capability(capability: u64) -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let capabilities = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let capabilities = capabilities.and_then(|word| u64::from_str_radix(word.trim(), 16).ok()).unwrap_or(0);
+    // The first user namespace maps everybody to themselves; capabilities of any other do not count here.
+    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    map.split_whitespace().eq(["0", "0", "4294967295"]) && capabilities & capability != 0
+}
+
+fn lockable_bytes() -> io::Result<Option<u64>> {
+    let (soft, _) = limits("Max locked memory")?;
+    Ok(Some(soft).filter(|&soft| soft != u64::MAX && !has_capability(CAP_IPC_LOCK)))
+}
+
+fn threads_left() -> Option<u64> {
+    let loads = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let there = loads.split_whitespace().nth(3).and_then(|word| word.split_once('/')?.1.parse::<u64>().ok());
+    let left = number::<u64>("/proc/sys/kernel/threads-max").ok().zip(there);
+    let left = left.map(|(max, there)| max.saturating_sub(there));
+    [left, cgroup_left("pids")].into_iter().flatten().min()
 }
 
 fn meminfo_bytes(text: &str, name: &str) -> Option<u64> {
@@ -124,15 +169,15 @@ fn conntrack() -> Option<Conntrack> {
     Some(Conntrack { count, max })
 }
 
-/// What this process's cgroup (version 2) and those above it leave; `None` where nothing is limited.
-fn cgroup_left_bytes() -> Option<u64> {
+/// What this process's cgroup (version 2) and those above it leave of a resource; `None` where nothing is limited.
+fn cgroup_left(resource: &str) -> Option<u64> {
     let text = fs::read_to_string("/proc/self/cgroup").ok()?;
     let path = text.lines().find_map(|line| line.strip_prefix("0::/"))?;
     let mut folder = std::path::Path::new("/sys/fs/cgroup").join(path);
     let mut left = None::<u64>;
     while folder.starts_with("/sys/fs/cgroup") {
-        let max = number::<u64>(&folder.join("memory.max").to_string_lossy()).ok();
-        let used = number::<u64>(&folder.join("memory.current").to_string_lossy()).ok();
+        let max = number::<u64>(&folder.join(format!("{resource}.max")).to_string_lossy()).ok();
+        let used = number::<u64>(&folder.join(format!("{resource}.current")).to_string_lossy()).ok();
         if let (Some(max), Some(used)) = (max, used) {
             let here = max.saturating_sub(used);
             left = Some(left.map_or(here, |left| left.min(here)));
@@ -163,6 +208,13 @@ mod tests {
         let machine = Machine::read().unwrap();
         assert!(machine.files_per_table > 0 && machine.memory_available_bytes > 0, "{machine:?}");
         assert!(machine.port_range.0 < machine.port_range.1, "{machine:?}");
+    }
+
+    #[test]
+    fn limits_are_told_soft_and_hard() {
+        let (soft, hard) = limits("Max open files").unwrap();
+        assert!(soft > 0 && soft <= hard);
+        assert!(limits("Max of nothing").unwrap_err().to_string().contains("Max of nothing"));
     }
 
     #[test]

@@ -1,41 +1,89 @@
-//! How many tables and how much memory a number of connections takes.
+//! How many threads and how much memory a number of connections takes.
 
 use crate::limits::{
-    BYTES_PER_TABLE, FILES_RESERVED_PER_TABLE, KERNEL_BYTES_PER_END, TABLE_HEADROOM, TABLES_MAX,
-    USER_BYTES_PER_END,
+    BYTES_PER_RING, BYTES_PER_RING_PLACE, BYTES_PER_THREAD, CONNECTIONS_PER_RING, FILES_RESERVED_PER_TABLE,
+    KERNEL_BYTES_PER_END_EPOLL, KERNEL_BYTES_PER_END_IO_URING, MEMORY_RESERVE_BYTES, MEMORY_RESERVE_DIVISOR,
+    PAGE_TABLE_SHARE, TABLE_HEADROOM, THREADS_MAX, USER_BYTES_PER_END,
 };
-use crate::target::Target;
+use crate::target::{Backend, Target};
 
 /// Connections that one of `tables` tables has descriptors for, when each may hold `files`.
 fn connections_per_table(tables: u64, files: u64) -> u64 {
     files.saturating_sub(FILES_RESERVED_PER_TABLE + tables)
 }
 
-/// The smallest number of tables of `files` descriptors each that holds `connections`, and at least `cores`.
+/// Connections that `tables` tables of `files` descriptors each hold when SO_REUSEPORT shares them out.
+pub(crate) fn connections_of_tables(tables: u64, files: u64) -> u64 {
+    (tables.saturating_mul(connections_per_table(tables, files)) as f64 / TABLE_HEADROOM) as u64
+}
+
+/// The smallest number of tables of `files` descriptors each that holds `connections`, and at least `cores`. With the
+/// `epoll` backend a table is a thread.
 ///
-/// `None`: no number of tables up to [`TABLES_MAX`] does (every further table also costs each of the others an
+/// `None`: no number of tables up to [`THREADS_MAX`] does (every further table also costs each of the others an
 /// eventfd).
 pub fn tables_needed(connections: u64, cores: u64, files: u64) -> Option<u64> {
     let wanted = connections as f64 * TABLE_HEADROOM;
-    (cores.max(1)..=TABLES_MAX.max(cores))
+    (cores.max(1)..=THREADS_MAX.max(cores))
         .find(|&tables| (tables * connections_per_table(tables, files)) as f64 >= wanted)
 }
 
-/// Connections of the fullest of `tables` tables that share by SO_REUSEPORT.
-pub fn fullest_table(connections: u64, tables: u64) -> u64 {
-    (connections as f64 * TABLE_HEADROOM / tables.max(1) as f64).ceil() as u64
+/// Connections of the fullest of `threads` threads that share by SO_REUSEPORT.
+pub fn fullest_thread(connections: u64, threads: u64) -> u64 {
+    match threads {
+        0 | 1 => connections,
+        threads => (connections as f64 * TABLE_HEADROOM / threads as f64).ceil() as u64,
+    }
 }
 
-/// Memory that the run takes on this machine in all, kernel and user space.
-pub fn memory_bytes(target: &Target) -> u64 {
-    let per_end = KERNEL_BYTES_PER_END + USER_BYTES_PER_END;
-    let tables: u64 = target.sides().map(|(_, side)| side.tables).sum();
-    target.endpoints() * per_end + tables * BYTES_PER_TABLE
+/// The memory that a run takes on this machine, by part, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// Of the kernel: sockets, and what watches them.
+    pub kernel: u64,
+    /// Of the processes, for each of their connections.
+    pub user: u64,
+    /// Page tables of the latter.
+    pub page_tables: u64,
+    /// Rings, with their tables of direct descriptors.
+    pub rings: u64,
+    /// Threads, before their first connection.
+    pub threads: u64,
+}
+
+impl Memory {
+    /// What `target` takes under a limit of `files` open files.
+    pub fn of(target: &Target, files: u64) -> Memory {
+        let mut memory = Memory::default();
+        for (_, side) in target.sides() {
+            let (per_end, rings) = match side.backend {
+                Backend::Epoll => (KERNEL_BYTES_PER_END_EPOLL, 0),
+                Backend::IoUring => (KERNEL_BYTES_PER_END_IO_URING, side.rings(files)),
+            };
+            memory.kernel += target.connections * per_end;
+            memory.user += target.connections * USER_BYTES_PER_END;
+            memory.rings += rings * (BYTES_PER_RING + files.min(CONNECTIONS_PER_RING) * BYTES_PER_RING_PLACE);
+            memory.threads += side.threads * BYTES_PER_THREAD;
+        }
+        memory.page_tables = memory.user / PAGE_TABLE_SHARE;
+        memory
+    }
+
+    /// All of it.
+    pub fn total(&self) -> u64 {
+        self.kernel + self.user + self.page_tables + self.rings + self.threads
+    }
+}
+
+/// What a run leaves to everybody else on a machine with `total` bytes of memory.
+pub fn reserve_bytes(total: u64) -> u64 {
+    MEMORY_RESERVE_BYTES.max(total / MEMORY_RESERVE_DIVISOR)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::target::{Side, Sources};
 
     #[test]
     fn a_few_connections_take_one_table_per_core() {
@@ -49,12 +97,41 @@ mod tests {
         assert!(tables * connections_per_table(tables, 20_000) >= 1_050_000);
         assert!((tables - 1) * connections_per_table(tables - 1, 20_000) < 1_050_000);
         assert_eq!(tables, 53);
-        assert!(fullest_table(1_000_000, tables) <= connections_per_table(tables, 20_000));
+        assert!(fullest_thread(1_000_000, tables) <= connections_per_table(tables, 20_000));
+        assert!(connections_of_tables(tables, 20_000) >= 1_000_000);
+        assert!(connections_of_tables(tables - 1, 20_000) < 1_000_000);
     }
 
     #[test]
     fn eventfds_of_the_other_tables_can_use_up_a_small_limit() {
         assert_eq!(tables_needed(1_000_000, 2, 1_024), None);
         assert_eq!(tables_needed(1, 1, 64), None);
+    }
+
+    #[test]
+    fn rings_follow_the_connections_of_a_thread_and_the_limit() {
+        let side = |fullest| Side { threads: 2, fullest, backend: Backend::IoUring };
+        assert_eq!(side(0).rings(20_000), 2);
+        assert_eq!(side(20_000).rings(20_000), 2);
+        assert_eq!(side(20_001).rings(20_000), 4);
+        assert_eq!(side(1_000_000).rings(1 << 20), 62, "a ring has at most 32,768 places");
+        assert_eq!(Side { backend: Backend::Epoll, ..side(1_000_000) }.rings(20_000), 0);
+    }
+
+    #[test]
+    fn two_and_a_half_million_connections_with_both_ends_take_22_gb() {
+        let side = Side { threads: 1, fullest: 2_500_000, backend: Backend::IoUring };
+        let from = Sources { addresses: 313, targets: 1, loopback: true };
+        let target = Target {
+            connections: 2_500_000,
+            connect_rate_per_s: 75_000.0,
+            server: Some(side),
+            generator: Some((side, from)),
+        };
+        let memory = Memory::of(&target, 20_000);
+        assert_eq!((memory.kernel, memory.user), (21_000_000_000, 640_000_000));
+        // 125 rings a side, with 20,000 places each.
+        assert_eq!(memory.rings, 250 * (152 * 1024 + 160_000));
+        assert!(memory.total() < 22_000_000_000, "{memory:?}");
     }
 }

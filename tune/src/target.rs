@@ -1,14 +1,39 @@
 //! What is asked of the machine.
 
+use crate::limits::CONNECTIONS_PER_RING;
+
+/// How a side talks to the kernel, and so what holds its connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// A table of descriptors for each thread, and an epoll set that watches each connection.
+    Epoll,
+    /// Rings with tables of direct descriptors, as many for each thread as its connections need.
+    IoUring,
+}
+
 /// One process of the run on this machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Side {
-    /// Threads that have a table of descriptors each, and share the connections.
-    pub tables: u64,
+    /// Threads that share the connections: shards, or the generator's workers.
+    pub threads: u64,
     /// Connections of the fullest of them.
     pub fullest: u64,
-    /// Whether an epoll set watches each connection (fs.epoll.max_user_watches counts those alone).
-    pub epoll: bool,
+    /// What holds them.
+    pub backend: Backend,
+}
+
+impl Side {
+    /// Rings of the whole side, under a limit of `files` open files.
+    pub fn rings(&self, files: u64) -> u64 {
+        match self.backend {
+            Backend::Epoll => 0,
+            Backend::IoUring => self.threads * self.rings_per_thread(files),
+        }
+    }
+
+    pub(crate) fn rings_per_thread(&self, files: u64) -> u64 {
+        self.fullest.div_ceil(files.clamp(1, CONNECTIONS_PER_RING)).max(1)
+    }
 }
 
 /// Where the generator's connections come from.
@@ -45,5 +70,10 @@ impl Target {
     /// Sockets that the run opens here: two per connection when both ends are here.
     pub fn endpoints(&self) -> u64 {
         self.connections * self.sides().count() as u64
+    }
+
+    /// Rings of both sides, under a limit of `files` open files.
+    pub fn rings(&self, files: u64) -> u64 {
+        self.sides().map(|(_, side)| side.rings(files)).sum()
     }
 }

@@ -15,6 +15,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use throng_loadgen::Network;
 
+use crate::lab::Told;
+
 pub(crate) use forward::forward;
 pub(crate) use plan::PlanFlags;
 pub(crate) use sides::{BackendFlag, FiguresFlags, GeneratorFlags, ReportFlags, ServerFlags};
@@ -46,6 +48,9 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     /// The users alone, against a server that is already there
     Load(LoadArgs),
+    /// Whether a lab can be made without root's rights: `run` asks a child before it tries.
+    #[command(hide = true)]
+    Lab,
     /// Read what runs left behind
     #[command(subcommand)]
     Report(ReportCommand),
@@ -78,6 +83,20 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) generator: GeneratorFlags,
 
+    /// Insist on a lab: a network namespace for this run alone, with room for the plan; the host's settings stay as they are.
+    /// Without the flag there is one wherever root's rights or a user namespace allow it
+    #[arg(long, help_heading = "How it runs", conflicts_with = "no_lab")]
+    pub(crate) lab: bool,
+
+    /// Run on the host's loopback, with the host's settings
+    #[arg(long, help_heading = "How it runs")]
+    pub(crate) no_lab: bool,
+
+    /// Touch the memory that the plan needs before anything starts: on a fresh machine the first touch is slow, and the run
+    /// would measure it
+    #[arg(long, help_heading = "How it runs")]
+    pub(crate) prefault: bool,
+
     /// Say what the run would take and what stands in its way; start nothing. Exit code 0: it fits; 1: it does not
     #[arg(long, help_heading = "How it runs")]
     pub(crate) dry_run: bool,
@@ -95,6 +114,7 @@ Examples:
   throng run --closed-loop 8 -c 400              how much CPU does a message cost?
   throng run --threshold 'p99<50ms' -q || ...    a gate for CI
   throng run -c 1m --dry-run                     would that fit here?
+  throng run idle -c 1m --prefault               on memory that was touched before
 
 Server and users each get half of the cores that this process may use, unless --serve-cpus or --load-cpus say otherwise.
 The last line on stdout is the path of the run folder.";
@@ -190,6 +210,10 @@ pub(crate) struct LoadArgs {
     /// The child of `run`: stop when stdin closes, as on SIGINT.
     #[arg(long, hide = true)]
     pub(crate) until_stdin_closes: bool,
+
+    /// What `run` did beforehand, for the report.
+    #[arg(long, hide = true, value_name = "JSON", value_parser = Told::from_json)]
+    pub(crate) told: Option<Told>,
 }
 
 const LOAD_EXAMPLES: &str = "\

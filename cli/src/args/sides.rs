@@ -25,8 +25,8 @@ pub(crate) struct BackendFlag {
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "How it runs")]
 pub(crate) struct ServerFlags {
-    /// Shards, each a thread with a listener and a table of descriptors of its own [default: one per core, more where the
-    /// limit on open files forces it]
+    /// Shards, each a thread with a listener of its own [default: one per core; with epoll more where the limit on open
+    /// files forces it, since each has a table of descriptors of its own]
     #[arg(long, value_name = "N", value_parser = values::positive)]
     pub(crate) shards: Option<u64>,
 
@@ -43,7 +43,7 @@ pub(crate) struct ServerFlags {
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "How it runs")]
 pub(crate) struct GeneratorFlags {
-    /// Generator threads [default: one per core of the generator, more where the limit on open files forces it]
+    /// Generator threads [default: one per core of the generator; with epoll more where the limit on open files forces it]
     #[arg(short = 't', long, value_name = "N", value_parser = values::positive)]
     pub(crate) threads: Option<u64>,
 

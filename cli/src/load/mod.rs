@@ -58,11 +58,15 @@ pub(crate) fn load(args: &LoadArgs) -> Outcome {
         None => prepare::allowed_cores()?,
     };
     let files = prepare::files_per_table()?;
-    let threads = prepare::threads(&plan, args.generator.threads, cpus.len(), files)?;
+    let threads = prepare::threads(&plan, args.generator.threads, cpus.len(), files, selected.active)?;
     let sources = prepare::sources(&targets, &plan, args.generator.source_ip)?;
     let server = Server::find(&args.figures, &targets)?;
     let wanted = prepare::target(&plan, selected.active, server.shards_here(), threads, &sources);
-    let advice = prepare::preflight(&wanted, args.generator.force)?;
+    let advice = match &args.told {
+        // `run` has looked, when its server had not taken its share yet.
+        Some(told) => told.warnings.clone(),
+        None => prepare::preflight(&wanted, &prepare::machine()?, args.generator.force)?,
+    };
     let started = SystemTime::now();
     let guard = Guard::new(args.generator.memory_reserve, plan.connections);
     let folder = folder(args.report.out.clone(), &plan, started)?;
@@ -73,6 +77,7 @@ pub(crate) fn load(args: &LoadArgs) -> Outcome {
         .map_err(|error| Failure::broke(format!("cannot watch for signals: {error}")))?;
     let mut record = Record::begin(server, guard, &targets);
     record.warnings = advice;
+    record.told.clone_from(&args.told);
     let options = Options {
         backend: args.backend.backend,
         threads,

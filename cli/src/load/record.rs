@@ -15,6 +15,7 @@ use super::memory;
 use super::samples::{Edge, Hold};
 use super::server::{Look, Server};
 use crate::args::ReportFlags;
+use crate::lab::Told;
 use crate::proc::counters::{self, Counters};
 use crate::proc::{cpu, host, machine};
 use crate::utc;
@@ -35,6 +36,8 @@ pub(super) struct Record {
     pub(super) measured: Option<Edge>,
     /// One row per second.
     pub(super) rows: Vec<Row>,
+    /// What `run` did before.
+    pub(super) told: Option<Told>,
     before: Hold,
     uptime_s: Option<f64>,
     counters: Counters,
@@ -77,6 +80,7 @@ impl Record {
             measure: None,
             measured: None,
             rows: Vec::new(),
+            told: None,
         }
     }
 
@@ -121,6 +125,9 @@ impl Record {
             host: host::read(self.network.clone()),
             ..Summary::default()
         };
+        if let Some(told) = &self.told {
+            told.fill(&mut summary.host);
+        }
         if let Some(lag) = flags.send_lag_max {
             summary.validity.send_lag_p99_us_floor = lag.as_secs_f64() * 1e6;
         }

@@ -87,6 +87,7 @@ pub(crate) fn read(network: String) -> Host {
             target: env!("THRONG_TARGET").to_owned(),
             rustc: env!("THRONG_RUSTC").to_owned(),
         },
+        ..Host::default()
     }
 }
 

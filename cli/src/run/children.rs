@@ -17,8 +17,10 @@ use crate::signals::Stop;
 
 /// How long a server may take until it listens: hundreds of shards each copy and clear a table of descriptors.
 const START_TIME: Duration = Duration::from_secs(60);
-/// How long a server may take to drain when its users are gone.
+/// How long a server may take to drain when its users are gone, at least.
 const FINISH_TIME: Duration = Duration::from_secs(15);
+/// Connections that it ends per second, at least, where its users are not gone: a quarter of what was measured.
+const ENDED_PER_S: u64 = 20_000;
 /// How often to look whether a child ended.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -64,12 +66,14 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// Starts `throng serve` on ports that the kernel chooses, and waits until it listens.
-    pub(super) fn start(flags: &[OsString], log: &Path) -> Result<Server, String> {
+    /// Starts `throng serve` on these ports of loopback, 0 for one that the kernel chooses, and waits until it listens.
+    pub(super) fn start(ports: [u16; 2], flags: &[OsString], log: &Path) -> Result<Server, String> {
         let file = File::create(log).map_err(|error| format!("{}: {error}", log.display()))?;
         let mut command = this_program()?;
         command
-            .args(["serve", "--listen=127.0.0.1:0", "--admin=127.0.0.1:0", "--until-stdin-closes"])
+            .args(["serve", "--until-stdin-closes"])
+            .arg(format!("--listen=127.0.0.1:{}", ports[0]))
+            .arg(format!("--admin=127.0.0.1:{}", ports[1]))
             .args(flags);
         let mut held = Held::start(command.stdout(Stdio::piped()).stderr(file))?;
         let stdout = held.child.stdout.take().ok_or("the server has no stdout")?;
@@ -104,10 +108,11 @@ impl Server {
         self.held.ended()
     }
 
-    /// Drains it. Whoever asks for an end meanwhile has it killed.
-    pub(super) fn finish(&mut self, asked: &Receiver<Stop>) -> Result<(), String> {
+    /// Drains it; `connections` are those that it may still have. Whoever asks for an end meanwhile has it killed.
+    pub(super) fn finish(&mut self, connections: u64, asked: &Receiver<Stop>) -> Result<(), String> {
         self.held.stdin = None;
-        let until = Instant::now() + FINISH_TIME;
+        let patience = patience(connections);
+        let until = Instant::now() + patience;
         while Instant::now() < until {
             match self.held.ended()? {
                 Some(status) if status.success() => return Ok(()),
@@ -118,8 +123,13 @@ impl Server {
                 return Err("the server was killed while it drained".to_owned());
             }
         }
-        Err(format!("the server did not end within {FINISH_TIME:?} and was killed"))
+        Err(format!("the server did not end within {patience:?} and was killed"))
     }
+}
+
+/// How long a server with so many connections may take to end.
+fn patience(connections: u64) -> Duration {
+    FINISH_TIME + Duration::from_secs(connections / ENDED_PER_S)
 }
 
 /// The addresses in `listening ADDR admin ADDR ..`.
@@ -156,6 +166,12 @@ impl Load {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_with_more_connections_may_take_longer_to_end() {
+        assert_eq!(patience(100), FINISH_TIME);
+        assert_eq!(patience(2_000_000), FINISH_TIME + Duration::from_secs(100));
+    }
 
     #[test]
     fn the_servers_line_is_read_by_its_words() {

@@ -3,21 +3,22 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use throng_tune::{Finding, Severity, limits};
+use throng_report::text::bytes;
+use throng_tune::{Finding, Memory, Severity, limits, reserve_bytes};
 
 use super::Sized;
-use crate::exit::{Exit, Outcome};
-use crate::prepare;
+use crate::exit::Exit;
+use crate::lab::Told;
 
 /// Prints it. [`Exit::Broke`] when the run would be refused.
-pub(super) fn show(sized: &Sized) -> Outcome {
-    let findings = prepare::findings(&sized.target)?;
-    print!("{}", text(sized, &findings));
+pub(super) fn show(sized: &Sized, told: &Told) -> Exit {
+    let findings = throng_tune::check(&sized.target, &sized.machine);
+    print!("{}", text(sized, told, &findings));
     let blocked = findings.iter().any(|finding| finding.severity == Severity::Blocker);
-    Ok(if blocked { Exit::Broke } else { Exit::Pass })
+    if blocked { Exit::Broke } else { Exit::Pass }
 }
 
-fn text(sized: &Sized, findings: &[Finding]) -> String {
+fn text(sized: &Sized, told: &Told, findings: &[Finding]) -> String {
     let (plan, connections) = (&sized.plan, sized.plan.connections);
     let mut text = String::new();
     let mut line = |name: &str, value: String| {
@@ -56,22 +57,44 @@ fn text(sized: &Sized, findings: &[Finding]) -> String {
         Some((first, last)) => format!("{} source addresses, {first} to {last}", sized.sources.count()),
         None => "one source address, the kernel's choice".to_owned(),
     };
-    line("addresses", format!("{sources}; one target, whose port the kernel chooses"));
     line(
-        "descriptors",
-        format!("{} sockets; {} descriptors per thread allowed", sized.target.endpoints(), sized.files),
+        "addresses",
+        format!(
+            "{sources}; one target, with {} to {}",
+            sized.machine.port_range.0, sized.machine.port_range.1
+        ),
     );
-    let gib = |bytes: u64| bytes as f64 / (1u64 << 30) as f64;
+    let files = sized.machine.files_per_table;
+    let tables = match sized.target.rings(files) {
+        0 => format!("{} of {files} descriptors", counted(sized.shards + sized.threads, "table")),
+        rings => format!(
+            "{} of {} direct descriptors",
+            counted(rings as usize, "ring"),
+            files.min(limits::CONNECTIONS_PER_RING)
+        ),
+    };
+    line("sockets", format!("{} in {tables}", sized.target.endpoints()));
+    lab(told, &mut line);
+    let memory = Memory::of(&sized.target, files);
     line(
         "memory",
         format!(
-            "{:.2} GiB: {} B of kernel and up to {} B of user space for each end of a connection, and {:.0} MiB per thread",
-            gib(throng_tune::memory_bytes(&sized.target)),
-            limits::KERNEL_BYTES_PER_END,
-            limits::USER_BYTES_PER_END,
-            limits::BYTES_PER_TABLE as f64 / f64::from(1 << 20),
+            "{} of {}, and {} are left to everybody else",
+            bytes(memory.total() as f64),
+            bytes(sized.machine.memory_available_bytes as f64),
+            bytes(reserve_bytes(sized.machine.memory_total_bytes) as f64)
         ),
     );
+    let parts = [
+        ("kernel", memory.kernel),
+        ("user space", memory.user),
+        ("page tables", memory.page_tables),
+        ("rings", memory.rings),
+        ("threads", memory.threads),
+    ];
+    let parts: Vec<String> =
+        parts.iter().map(|(name, part)| format!("{name} {}", bytes(*part as f64))).collect();
+    line("", parts.join(", "));
     let ramp = plan.ramp.lasts();
     let roll_call = plan.roll_call();
     let total = ramp + plan.warmup + plan.duration + roll_call;
@@ -97,6 +120,21 @@ fn text(sized: &Sized, findings: &[Finding]) -> String {
         }
     }
     text
+}
+
+/// Where the run would be, and how it is set.
+fn lab(told: &Told, line: &mut impl FnMut(&str, String)) {
+    let Some(lab) = &told.lab else { return line("lab", "none: the host's loopback, as asked".to_owned()) };
+    if !lab.made {
+        return line("lab", format!("none, so the host's loopback: {}", lab.why));
+    }
+    line("lab", format!("a network namespace of its own, by {} rights", lab.kind));
+    for (name, value) in &lab.set {
+        line("", format!("{name} = {value}"));
+    }
+    for (name, why) in &lab.refused {
+        line("", format!("{name} refused: {why}"));
+    }
 }
 
 fn counted(count: usize, what: &str) -> String {

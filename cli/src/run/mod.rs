@@ -1,10 +1,15 @@
 //! `throng run`: a server and its users as two processes, each with its own cores and its own accounts.
 //!
 //! The report is made by `load` alone, which reads the server's figures as it would read those of a server elsewhere. This
-//! command only sizes, starts, watches and ends the two.
+//! command only makes room for the two, sizes, starts, watches and ends them:
+//!
+//! ```text
+//!   plan ──> lab ──> size ──> preflight ──> prefault ──> play: serve, load
+//! ```
 
 mod children;
 mod dry;
+mod prefault;
 
 use std::fs;
 use std::net::SocketAddr;
@@ -17,13 +22,16 @@ use clap::{ArgMatches, CommandFactory};
 use throng_loadgen::{Plan, Sources};
 use throng_reactor::{Selected, backend};
 use throng_report::schema::{Reason, Summary, Verdict};
+use throng_report::text::bytes;
 use throng_report::{RunFolder, Threshold};
-use throng_tune::Target;
+use throng_tune::{Machine, Memory, Target};
 
 use crate::args::{Cli, RunArgs, forward};
 use crate::exit::{Exit, Failure, Outcome};
+use crate::lab::{self, Told};
 use crate::load::default_folder;
 use crate::prepare::{self, Split};
+use crate::proc::host;
 use crate::signals::{self, Stop};
 use crate::utc;
 
@@ -43,52 +51,80 @@ struct Sized {
     split: Split,
     shards: usize,
     threads: usize,
-    files: u64,
     sources: Sources,
     target: Target,
+    /// What the machine allows, in the lab where there is one.
+    machine: Machine,
 }
 
 /// Runs the command; `matches` are its flags as they were given.
 pub(crate) fn run(args: &RunArgs, matches: &ArgMatches) -> Outcome {
-    let sized = size(args)?;
+    let plan = prepare::plan(&args.scenario, &args.plan)?;
+    let outside = prepare::machine()?;
+    // First of all: it decides which ports and tables there are, and wants a process without threads.
+    let mut told = lab(args, &plan)?;
+    let sized = size(args, plan, &outside)?;
     if args.dry_run {
-        return dry::show(&sized);
+        return Ok(dry::show(&sized, &told));
     }
-    prepare::preflight(&sized.target, args.generator.force)?;
-    if sized.split.shares() && !args.report.quiet {
-        eprintln!(
-            "throng: server and users share cores {}: their figures disturb each other",
-            sized.split.serve
-        );
+    told.warnings.extend(prepare::preflight(&sized.target, &sized.machine, args.generator.force)?);
+    let say = |text: String| {
+        if !args.report.quiet {
+            eprintln!("throng: {text}");
+        }
+    };
+    if let Some(lab) = &told.lab {
+        say(lab::describe(lab));
+    }
+    if sized.split.shares() {
+        say(format!("server and users share cores {}: their figures disturb each other", sized.split.serve));
+    }
+    if args.prefault {
+        let touched = prefault::touch(Memory::of(&sized.target, sized.machine.files_per_table).total())?;
+        told.prefaulted_bytes = touched.bytes;
+        say(format!("{} touched in {:.1?}", bytes(touched.bytes as f64), touched.took));
     }
     let started = SystemTime::now();
     let path = args.report.out.clone().unwrap_or_else(|| default_folder(&sized.plan, started));
     let folder = RunFolder::create(&path).map_err(|error| Failure::usage(error.to_string()))?;
-    play(args, matches, &sized, &folder).inspect_err(|failure| {
+    play(args, matches, &sized, &told, &folder).inspect_err(|failure| {
         // What broke before `load` could write a report must still leave one.
         if failure.exit == Exit::Broke {
-            write_broken(&folder, &sized.plan, started, &failure.message);
+            write_broken(&folder, &sized.plan, started, &told, &failure.message);
         }
     })
 }
 
-fn size(args: &RunArgs) -> Result<Sized, Failure> {
-    let plan = prepare::plan(&args.scenario, &args.plan)?;
+/// Opens the lab, unless the run is to be on the host.
+fn lab(args: &RunArgs, plan: &Plan) -> Result<Told, Failure> {
+    if args.no_lab {
+        return Ok(Told::default());
+    }
+    let outside = host::sysctls();
+    // Both ends of each connection are in it.
+    let lab = lab::open(args.lab, 2 * plan.connections)?;
+    let warning = (!lab.made || !lab.refused.is_empty()).then(|| lab::describe(&lab));
+    Ok(Told { warnings: warning.into_iter().collect(), ..Told::new(Some(lab), outside) })
+}
+
+fn size(args: &RunArgs, plan: Plan, outside: &Machine) -> Result<Sized, Failure> {
+    let machine = prepare::machine()?.with_settings_of(outside);
     let backend = backend::select(args.backend.backend).map_err(|error| Failure::broke(error.to_string()))?;
     let allowed = prepare::allowed_cores()?;
     let split = Split::new(&allowed, args.server.serve_cpus.as_ref(), args.generator.load_cpus.as_ref());
     let files = prepare::files_per_table()?;
-    let shards = prepare::shards(plan.connections, args.server.shards, split.serve.0.len(), files)?;
-    let threads = prepare::threads(&plan, args.generator.threads, split.load.0.len(), files)?;
-    // The port is the kernel's choice; which one does not matter to the addresses.
+    let shards =
+        prepare::shards(plan.connections, args.server.shards, split.serve.0.len(), files, backend.active)?;
+    let threads = prepare::threads(&plan, args.generator.threads, split.load.0.len(), files, backend.active)?;
+    // Which port the server will have does not matter to the addresses.
     let server: SocketAddr = ([127, 0, 0, 1], 1).into();
     let sources = prepare::sources(&[server], &plan, args.generator.source_ip)?;
     let target = prepare::target(&plan, backend.active, Some(shards), threads, &sources);
-    Ok(Sized { plan, backend, split, shards, threads, files, sources, target })
+    Ok(Sized { plan, backend, split, shards, threads, sources, target, machine })
 }
 
 /// Starts both, waits for the users, then ends the server.
-fn play(args: &RunArgs, matches: &ArgMatches, sized: &Sized, folder: &RunFolder) -> Outcome {
+fn play(args: &RunArgs, matches: &ArgMatches, sized: &Sized, told: &Told, folder: &RunFolder) -> Outcome {
     let (stops, asked) = channel::<Stop>();
     signals::watch(&stops, false)
         .map_err(|error| Failure::broke(format!("cannot watch for signals: {error}")))?;
@@ -102,13 +138,15 @@ fn play(args: &RunArgs, matches: &ArgMatches, sized: &Sized, folder: &RunFolder)
     words.push(format!("--connections={}", sized.plan.connections).into());
     words.push(format!("--shards={}", sized.shards).into());
     words.push(format!("--serve-cpus={}", sized.split.serve).into());
+    let ports = if told.in_lab() { lab::PORTS } else { [0, 0] };
     let mut server =
-        Server::start(&words, &log).map_err(|why| Failure::broke(format!("{why}{}", tail(&log))))?;
+        Server::start(ports, &words, &log).map_err(|why| Failure::broke(format!("{why}{}", tail(&log))))?;
 
     let mut words = flags("load", &["threads", "load_cpus", "out"]);
     words.push(format!("--threads={}", sized.threads).into());
     words.push(format!("--load-cpus={}", sized.split.load).into());
     words.push(format!("--server-admin={}", server.admin()).into());
+    words.push(format!("--told={}", told.to_json()).into());
     let mut out = std::ffi::OsString::from("--out=");
     out.push(folder.path());
     words.push(out);
@@ -138,7 +176,7 @@ fn play(args: &RunArgs, matches: &ArgMatches, sized: &Sized, folder: &RunFolder)
     }
     let death = match server_ended {
         Some(status) => Some(format!("it ended by itself ({status})")),
-        None => server.finish(&asked).err().map(|why| why.to_string()),
+        None => server.finish(sized.plan.connections, &asked).err().map(|why| why.to_string()),
     };
     if let Some(how) = &death {
         eprintln!("throng: the server: {how}{}", tail(&log));
@@ -183,7 +221,7 @@ fn tail(log: &Path) -> String {
 }
 
 /// A report that says that there is none. Whoever collects run folders then finds why.
-fn write_broken(folder: &RunFolder, plan: &Plan, started: SystemTime, why: &str) {
+fn write_broken(folder: &RunFolder, plan: &Plan, started: SystemTime, told: &Told, why: &str) {
     let mut summary = Summary {
         throng_version: env!("CARGO_PKG_VERSION").to_owned(),
         started_utc: utc::rfc3339(started),
@@ -191,6 +229,7 @@ fn write_broken(folder: &RunFolder, plan: &Plan, started: SystemTime, why: &str)
         verdict: Verdict::Invalid,
         ..Summary::default()
     };
+    told.fill(&mut summary.host);
     summary.reasons.push(Reason {
         verdict: Verdict::Invalid,
         code: "broke".to_owned(),

@@ -4,5 +4,6 @@
 mod faults;
 mod foreign;
 mod harness;
+mod lab;
 mod memory;
 mod whole;

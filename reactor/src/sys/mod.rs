@@ -3,6 +3,7 @@
 pub mod affinity;
 pub mod clock;
 pub mod files;
+pub mod namespace;
 pub mod socket;
 pub(crate) mod timer;
 pub mod usage;

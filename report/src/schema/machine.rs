@@ -134,8 +134,28 @@ pub struct Host {
     pub sysctls: BTreeMap<String, String>,
     /// Where the packets went: `lab`, `host loopback`, or the target's address.
     pub network: String,
+    /// The lab, where `throng run` wanted one.
+    pub lab: Option<Lab>,
+    /// Memory that was touched and given back before anything started: the first touch of a machine's memory is slow.
+    pub prefaulted_bytes: u64,
     /// What was built.
     pub build: Build,
+}
+
+/// The private network namespace of a run. Sysctls of a namespace that are not listed have the kernel's defaults in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Lab {
+    /// Whether there was one.
+    pub made: bool,
+    /// Whose rights it took: `root`, or `user` for a user namespace. Empty when there was none.
+    pub kind: String,
+    /// Why there was none; else empty.
+    pub why: String,
+    /// Sysctls that were set in it, by their dotted names.
+    pub set: BTreeMap<String, String>,
+    /// Sysctls that could not be set, and why not.
+    pub refused: BTreeMap<String, String>,
 }
 
 /// The program itself.
