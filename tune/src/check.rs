@@ -99,7 +99,8 @@ fn descriptors(target: &Target, machine: &Machine, findings: &mut Vec<Finding>) 
         // What a thread's own table holds; direct descriptors are in none.
         let own = match side.backend {
             Backend::Epoll => side.fullest,
-            Backend::IoUring => side.rings_per_thread(files),
+            // A ring, and the eventfd that wakes its thread.
+            Backend::IoUring => 2 * side.rings_per_thread(files),
         };
         let needed = own + FILES_RESERVED_PER_TABLE + threads;
         if needed <= files {

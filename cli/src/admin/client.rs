@@ -54,9 +54,12 @@ fn exchange(address: SocketAddr) -> std::io::Result<Vec<u8>> {
             return Err(std::io::ErrorKind::TimedOut.into());
         }
         stream.set_read_timeout(Some(left))?;
-        match limited.read(&mut chunk)? {
-            0 => return Ok(answer),
-            got => answer.extend_from_slice(&chunk[..got]),
+        match limited.read(&mut chunk) {
+            Ok(0) => return Ok(answer),
+            Ok(got) => answer.extend_from_slice(&chunk[..got]),
+            // A read with a timeout is not restarted by the kernel, and a ring that ends interrupts its thread.
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
 }

@@ -131,7 +131,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "ADDR")]
     pub(crate) admin: Option<SocketAddr>,
 
-    /// Connections to be ready for: decides the number of shards where --shards does not
+    /// Connections to be ready for: with epoll, decides the number of shards where --shards does not
     #[arg(short = 'c', long, value_name = "N", value_parser = values::positive, default_value = "10k")]
     pub(crate) connections: u64,
 

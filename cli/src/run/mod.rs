@@ -79,14 +79,14 @@ pub(crate) fn run(args: &RunArgs, matches: &ArgMatches) -> Outcome {
     if sized.split.shares() {
         say(format!("server and users share cores {}: their figures disturb each other", sized.split.serve));
     }
+    let started = SystemTime::now();
+    let path = args.report.out.clone().unwrap_or_else(|| default_folder(&sized.plan, started));
+    let folder = RunFolder::create(&path).map_err(|error| Failure::usage(error.to_string()))?;
     if args.prefault {
         let touched = prefault::touch(Memory::of(&sized.target, sized.machine.files_per_table).total())?;
         told.prefaulted_bytes = touched.bytes;
         say(format!("{} touched in {:.1?}", bytes(touched.bytes as f64), touched.took));
     }
-    let started = SystemTime::now();
-    let path = args.report.out.clone().unwrap_or_else(|| default_folder(&sized.plan, started));
-    let folder = RunFolder::create(&path).map_err(|error| Failure::usage(error.to_string()))?;
     play(args, matches, &sized, &told, &folder).inspect_err(|failure| {
         // What broke before `load` could write a report must still leave one.
         if failure.exit == Exit::Broke {
