@@ -87,7 +87,8 @@ impl Server {
 
     /// Its memory when it had started and held nothing; `None` when it does not tell.
     pub(super) fn memory_at_start(&self) -> Option<Footprint> {
-        self.first.as_ref().map(|figures| figures.memory_at_start)
+        let told = self.first.as_ref().map(|figures| figures.memory_at_start);
+        told.filter(|memory| memory.user_bytes.is_some())
     }
 
     /// Its CPU time now, and its figures.

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -60,6 +60,10 @@ impl Running {
 
     pub(crate) fn stdout(&mut self) -> BufReader<ChildStdout> {
         BufReader::new(self.0.as_mut().and_then(|child| child.stdout.take()).expect("its stdout is a pipe"))
+    }
+
+    pub(crate) fn stderr(&mut self) -> BufReader<ChildStderr> {
+        BufReader::new(self.0.as_mut().and_then(|child| child.stderr.take()).expect("its stderr is a pipe"))
     }
 
     pub(crate) fn wait(&mut self) -> ExitStatus {
