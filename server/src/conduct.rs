@@ -3,7 +3,6 @@
 use throng_reactor::{Close, Reactor, Slot};
 use throng_wire::native::{Bye, ErrorCode, Frame};
 
-use crate::home::Place;
 use crate::limits::DRAIN_WAIT_MS;
 use crate::mailbox::Letter;
 use crate::session::State;
@@ -103,12 +102,11 @@ impl<R: Reactor> Shard<R> {
             return;
         }
         let user = session.user;
-        let place = Place { slot, shard: self.me };
         let home = self.home_of(user);
         if home == self.me {
-            self.logout(user, place);
+            self.logout(user, slot);
         } else {
-            self.post.write(home, Letter::Logout { user, place });
+            self.post.write(home, Letter::Logout { user, place: slot });
         }
     }
 

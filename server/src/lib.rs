@@ -6,6 +6,7 @@
 mod conduct;
 mod config;
 mod delivery;
+mod directory;
 mod figures;
 mod home;
 pub mod limits;
@@ -19,8 +20,6 @@ mod upkeep;
 
 pub use config::Config;
 pub use figures::{Figures, ShardFigures};
-#[doc(hidden)]
-pub use home::Place;
 pub use mailbox::Mailboxes;
 pub use shard::{Progress, Shard, Shared};
 pub use threads::Server;

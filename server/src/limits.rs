@@ -17,7 +17,10 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
 /// correspondents; whoever lets more pile up reads too slowly.
 pub const OUTBOX_BYTES_MAX: usize = 256 * 1024;
 
-/// Messages to one recipient that are not acknowledged, whoever sent them: 32 bytes each at the recipient's home.
+/// Most shards of a server: as many as a slot can tell apart.
+pub const SHARDS_MAX: usize = 4096;
+
+/// Messages to one recipient that are not acknowledged, whoever sent them: 24 bytes each at the recipient's home.
 pub const UNACKNOWLEDGED_MAX: usize = 4096;
 const _: () = assert!(UNACKNOWLEDGED_MAX >= throng_wire::limits::OUTSTANDING_MAX as usize);
 
@@ -56,6 +59,16 @@ pub const PARKED_RETRY: Duration = Duration::from_millis(1);
 
 /// Empty buffers that a shard keeps for reuse, of each kind.
 pub const SPARE_BUFFERS: usize = 256;
+
+/// Emptied lists of messages on their way to a user that a home keeps for reuse, and the most messages for which one of
+/// them has room: 24 KiB in all.
+pub const SPARE_FLIGHTS: usize = 64;
+/// See [`SPARE_FLIGHTS`].
+pub const SPARE_FLIGHTS_LEN: usize = 16;
+
+/// Entries for which a table that only busy sessions use may keep room, however few use it now. Beyond them it gives room
+/// back when less than an eighth is used.
+pub const TABLE_KEPT: usize = 1024;
 
 /// Largest buffer kept for reuse, in bytes: the few that grew beyond it are freed.
 pub const SPARE_BUFFER_BYTES: usize = 16 * 1024;

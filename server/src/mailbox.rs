@@ -12,7 +12,6 @@ use crossbeam::queue::ArrayQueue;
 use throng_reactor::{Slot, Waker};
 use throng_wire::native::{MessageId, Refusal, Sequence, Uncertainty, UserId};
 
-use crate::home::Place;
 use crate::limits::{MAILBOX_BATCHES_PER_SHARD, SPARE_BATCHES, SPARE_BUFFER_BYTES};
 
 /// What became of a message.
@@ -37,16 +36,16 @@ pub struct Span {
 #[derive(Clone, Copy, Debug)]
 #[expect(missing_docs, reason = "the steps that the letters stand for are documented in delivery.rs")]
 pub enum Letter {
-    Login { user: UserId, place: Place },
-    Logout { user: UserId, place: Place },
-    Send { from: UserId, to: UserId, id: MessageId, sender: Place, body: Span },
-    Ack { user: UserId, place: Place, sequence: Sequence },
+    Login { user: UserId, place: Slot },
+    Logout { user: UserId, place: Slot },
+    Send { from: UserId, to: UserId, id: MessageId, sender: Slot, body: Span },
+    Ack { user: UserId, place: Slot, sequence: Sequence },
     Welcome { slot: Slot },
     Replaced { slot: Slot },
     Deliver { slot: Slot, sequence: Sequence, from: UserId, id: MessageId, body: Span },
     Outcome { slot: Slot, id: MessageId, outcome: Outcome },
 }
-const _: () = assert!(size_of::<Letter>() <= 56);
+const _: () = assert!(size_of::<Letter>() == 48);
 
 /// The letters of one turn from one shard to another, and the bodies that they carry.
 #[derive(Debug, Default)]
@@ -90,7 +89,7 @@ impl Mailboxes {
 
     /// How many shards there are.
     pub fn shards(&self) -> u16 {
-        u16::try_from(self.boxes.len()).expect("the server refuses more than 65,535 shards")
+        u16::try_from(self.boxes.len()).expect("the server refuses more than SHARDS_MAX shards")
     }
 
     /// Ends every shard's wait.
@@ -246,8 +245,8 @@ mod tests {
         (Post::new(Arc::clone(&mailboxes), 0, PARKED_BYTES_MAX), Post::new(mailboxes, 1, PARKED_BYTES_MAX))
     }
 
-    fn place() -> Place {
-        Place { slot: Slot::from_word(1 << 36).unwrap(), shard: 0 }
+    fn place() -> Slot {
+        Slot::from_word(1 << 36).unwrap()
     }
 
     fn ack(sequence: u64) -> Letter {
@@ -286,7 +285,7 @@ mod tests {
         writer.dispatch(&mut resumed);
         let body = vec![7; PARKED_BYTES_MAX];
         writer.write_body(1, &body, |body| Letter::Deliver {
-            slot: place().slot,
+            slot: place(),
             sequence: Sequence(1),
             from: UserId(1),
             id: MessageId(1),
@@ -295,10 +294,10 @@ mod tests {
         assert!(!writer.is_crowded(1), "a batch that was not tried yet is not parked");
         assert!(writer.dispatch(&mut resumed));
         assert!(writer.is_crowded(1) && !writer.is_crowded(0));
-        writer.pause(1, place().slot);
+        writer.pause(1, place());
         reader.receive();
         writer.dispatch(&mut resumed);
-        assert_eq!(resumed, [place().slot]);
+        assert_eq!(resumed, [place()]);
         assert!(!writer.is_crowded(1));
         let batch = reader.receive().unwrap();
         let Letter::Deliver { body: span, .. } = batch.letters[0] else { panic!("not a delivery") };

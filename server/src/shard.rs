@@ -15,7 +15,7 @@ use throng_wire::native::{ErrorCode, Frame, Frames, Hello, Receiver, Recipient, 
 
 use crate::config::Config;
 use crate::figures::{Published, ShardFigures};
-use crate::home::{Home, Place, Settled};
+use crate::home::{Home, Settled};
 use crate::limits::{HEARD_TICK, PARKED_RETRY, TIMER_TICK};
 use crate::mailbox::{Letter, Mailboxes, Post};
 use crate::outbox::{Outboxes, Partials};
@@ -132,7 +132,8 @@ pub struct Shard<R> {
 }
 
 impl<R: Reactor> Shard<R> {
-    /// Shard number `me` over `reactor`. It does not listen yet.
+    /// Shard number `me` over the reactor of the same number ([`throng_reactor::Config::number`]): a connection's slot says whose
+    /// it is. It does not listen yet.
     pub fn new(me: u16, reactor: R, shared: Arc<Shared>) -> Shard<R> {
         let now = reactor.now();
         Shard {
@@ -239,6 +240,7 @@ impl<R: Reactor> Shard<R> {
     fn accepted(&mut self, slot: Slot) {
         self.figures.connections_accepted += 1;
         self.figures.logging_in += 1;
+        debug_assert_eq!(slot.reactor(), self.me, "a shard has its reactor's number");
         self.sessions.insert(slot, Session::new(self.heard_now()));
         if self.figures.logging_in > self.shared.config.logins_max as u64 {
             self.figures.closed_too_many_logins += 1;
@@ -302,7 +304,6 @@ impl<R: Reactor> Shard<R> {
 
     fn frame(&mut self, slot: Slot, frame: Frame<'_>) {
         let Some(session) = self.sessions.get_mut(slot) else { return };
-        let place = Place { slot, shard: self.me };
         match (session.state, frame) {
             (State::Greeting, Frame::Hello(hello)) => self.hello(slot, hello),
             (State::Greeting | State::LoggingIn, _) => self.misconduct(slot, ErrorCode::NotLoggedIn),
@@ -313,7 +314,7 @@ impl<R: Reactor> Shard<R> {
                 session.outstanding += 1;
                 let from = session.user;
                 self.figures.messages_received += 1;
-                self.send(from, to, id, place, body);
+                self.send(from, to, id, slot, body);
             }
             (State::Active, Frame::Ack { sequence }) => {
                 if sequence > session.delivered {
@@ -321,7 +322,7 @@ impl<R: Reactor> Shard<R> {
                 }
                 let user = session.user;
                 if session.acknowledge(sequence) {
-                    self.ack(user, place, sequence);
+                    self.ack(user, slot, sequence);
                 }
             }
             (State::Active, Frame::Ping { token }) => {
@@ -347,12 +348,11 @@ impl<R: Reactor> Shard<R> {
         session.user = hello.user;
         session.state = State::LoggingIn;
         session.registered = true;
-        let place = Place { slot, shard: self.me };
         let home = self.home_of(hello.user);
         if home == self.me {
-            self.login(hello.user, place);
+            self.login(hello.user, slot);
         } else {
-            self.post.write(home, Letter::Login { user: hello.user, place });
+            self.post.write(home, Letter::Login { user: hello.user, place: slot });
         }
     }
 
