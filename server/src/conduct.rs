@@ -66,7 +66,6 @@ impl<R: Reactor> Shard<R> {
 
     /// From here on the session only finishes what it has to say.
     fn part_with(&mut self, slot: Slot) {
-        let heard = self.heard_now();
         let Some(session) = self.sessions.get_mut(slot) else { return };
         match session.state {
             State::Active => self.figures.logged_in -= 1,
@@ -74,10 +73,11 @@ impl<R: Reactor> Shard<R> {
             State::Leaving => return,
         }
         session.state = State::Leaving;
-        session.heard = heard;
         self.partials.remove(&mut session.partial);
         let silent = session.outbox.index().is_none();
-        self.timers.insert(self.now + self.shared.config.linger, slot);
+        if self.drain.is_none() {
+            self.leavers.push(self.now + self.shared.config.linger, slot);
+        }
         self.deregister(slot);
         if silent {
             self.part(slot);

@@ -5,8 +5,10 @@
 
 mod conduct;
 mod config;
+mod deadlines;
 mod delivery;
 mod directory;
+mod drain;
 mod figures;
 mod home;
 pub mod limits;

@@ -3,24 +3,25 @@
 //! Two roles meet here. For its *connections* a shard reads and writes frames; for the users whose *home* it is, it
 //! knows where they are and what is on its way to them. A message goes from the sender's shard to the recipient's home to
 //! the recipient's shard; where two of them are the same shard the step is a call, else a letter ([`crate::mailbox`]).
-//! `delivery.rs` holds these steps, `conduct.rs` what ends a session, `upkeep.rs` timeouts and the drain.
+//! `delivery.rs` holds these steps, `conduct.rs` what ends a session, `upkeep.rs` timeouts, `drain.rs` the end.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use throng_reactor::{Close, Event, Lease, Nanos, Reactor, Slot, SlotMap, Wheel};
+use throng_reactor::{Close, Event, Lease, Nanos, Reactor, Slot, SlotMap};
 use throng_wire::limits::{FRAME_BYTES_MAX, FRAME_BYTES_MAX_BEFORE_LOGIN, OUTSTANDING_MAX};
 use throng_wire::native::{ErrorCode, Frame, Frames, Hello, Receiver, Recipient, VERSIONS};
 
 use crate::config::Config;
+use crate::deadlines::Deadlines;
+use crate::drain::Drain;
 use crate::figures::{Published, ShardFigures};
 use crate::home::{Home, Settled};
-use crate::limits::{HEARD_TICK, PARKED_RETRY, TIMER_TICK};
+use crate::limits::{HEARD_TICK, PARKED_RETRY};
 use crate::mailbox::{Letter, Mailboxes, Post};
 use crate::outbox::{Outboxes, Partials};
 use crate::session::{Session, State};
-use crate::upkeep::Drain;
 
 /// What all shards of a server share.
 #[derive(Debug)]
@@ -107,8 +108,10 @@ pub struct Shard<R> {
     pub(crate) partials: Partials,
     pub(crate) home: Home,
     pub(crate) post: Post,
-    /// Login timeouts and lingering goodbyes; whether they still apply is seen at the session.
-    pub(crate) timers: Wheel<Slot>,
+    /// Sessions that have not logged in yet.
+    pub(crate) logins: Deadlines,
+    /// Sessions that were told to go.
+    pub(crate) leavers: Deadlines,
     /// Sessions with something to send at the end of the turn.
     dirty: Vec<Slot>,
     /// Sessions that let too much pile up in this turn, perhaps named more than once. They are closed at its end: closing
@@ -143,7 +146,8 @@ impl<R: Reactor> Shard<R> {
             partials: Partials::default(),
             home: Home::new(shared.config.epoch, shared.config.seed),
             post: Post::new(Arc::clone(&shared.mailboxes), me, shared.config.parked_bytes_max),
-            timers: Wheel::new(now, TIMER_TICK),
+            logins: Deadlines::default(),
+            leavers: Deadlines::default(),
             dirty: Vec::new(),
             overfull: Vec::new(),
             settled: Settled::new(),
@@ -217,9 +221,11 @@ impl<R: Reactor> Shard<R> {
 
     fn next_deadline(&self, parked: bool) -> Option<Nanos> {
         let retry = parked.then(|| self.now + PARKED_RETRY);
-        let drain = self.drain.as_ref().map(|drain| drain.deadline(self.now));
+        let drain = self.drain.as_ref().map(|drain| drain.deadline(self.now, self.sessions.extent()));
+        // A draining shard has its own clock for those who leave.
+        let leavers = if drain.is_none() { self.leavers.next() } else { None };
         let sweep = (!self.sessions.is_empty()).then_some(self.sweep_at);
-        [self.timers.next_deadline(), retry, drain, sweep].into_iter().flatten().min()
+        [self.logins.next(), leavers, retry, drain, sweep].into_iter().flatten().min()
     }
 
     fn event(&mut self, event: Event) {
@@ -246,7 +252,7 @@ impl<R: Reactor> Shard<R> {
             self.figures.closed_too_many_logins += 1;
             self.turn_away(slot, ErrorCode::TooManyLogins, "too many connections are waiting to log in");
         } else {
-            self.timers.insert(self.now + self.shared.config.login_timeout, slot);
+            self.logins.push(self.now + self.shared.config.login_timeout, slot);
         }
     }
 
