@@ -24,10 +24,14 @@ impl<R: Reactor> Shard<R> {
         }
     }
 
-    /// The client leaves what it is sent unread. What waits for it is dropped, so that the reason fits.
+    /// The client leaves what it is sent unread: too much, or while too much waits for all. What waits for it is dropped, so that the reason fits.
     fn slow_reader(&mut self, slot: Slot) {
-        self.figures.closed_slow_reader += 1;
         if let Some(session) = self.sessions.get(slot) {
+            let own_fault = self.outboxes.waiting(session.outbox) > self.shared.config.outbox_bytes_max;
+            let figures = &mut self.figures;
+            let figure =
+                if own_fault { &mut figures.closed_slow_reader } else { &mut figures.closed_no_room };
+            *figure += 1;
             self.outboxes.discard_waiting(session.outbox);
         }
         self.turn_away(slot, ErrorCode::SlowReader, &ErrorCode::SlowReader.to_string());

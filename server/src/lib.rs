@@ -17,6 +17,7 @@ pub mod mailbox;
 mod outbox;
 mod session;
 mod shard;
+mod spare;
 mod threads;
 mod upkeep;
 

@@ -9,7 +9,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use throng_reactor::{Close, Event, Lease, Nanos, Reactor, Slot, SlotMap};
+use throng_reactor::{AcceptPause, Close, Event, Lease, Nanos, Reactor, Slot, SlotMap};
 use throng_wire::limits::{FRAME_BYTES_MAX, FRAME_BYTES_MAX_BEFORE_LOGIN, OUTSTANDING_MAX};
 use throng_wire::native::{ErrorCode, Frame, Frames, Hello, Receiver, Recipient, VERSIONS};
 
@@ -18,7 +18,7 @@ use crate::deadlines::Deadlines;
 use crate::drain::Drain;
 use crate::figures::{Published, ShardFigures};
 use crate::home::{Home, Settled};
-use crate::limits::{HEARD_TICK, PARKED_RETRY};
+use crate::limits::{HEARD_TICK, PARKED_RETRY, SIDE_CLIENTS_MIN, spare_bytes};
 use crate::mailbox::{Letter, Mailboxes, Post};
 use crate::outbox::{Outboxes, Partials};
 use crate::session::{Session, State};
@@ -106,6 +106,8 @@ pub struct Shard<R> {
     pub(crate) sessions: SlotMap<Session>,
     pub(crate) outboxes: Outboxes,
     pub(crate) partials: Partials,
+    /// This shard's share of what may wait for clients.
+    side_bytes_max: usize,
     pub(crate) home: Home,
     pub(crate) post: Post,
     /// Sessions that have not logged in yet.
@@ -113,7 +115,7 @@ pub struct Shard<R> {
     /// Sessions that were told to go.
     pub(crate) leavers: Deadlines,
     /// Sessions with something to send at the end of the turn.
-    dirty: Vec<Slot>,
+    pub(crate) dirty: Vec<Slot>,
     /// Sessions that let too much pile up in this turn, perhaps named more than once. They are closed at its end: closing
     /// one tells others, who may be overfull in turn.
     pub(crate) overfull: Vec<Slot>,
@@ -131,7 +133,7 @@ pub struct Shard<R> {
     start: Nanos,
     pub(crate) now: Nanos,
     events: Vec<Event>,
-    slots: Vec<Slot>,
+    pub(crate) slots: Vec<Slot>,
 }
 
 impl<R: Reactor> Shard<R> {
@@ -139,11 +141,15 @@ impl<R: Reactor> Shard<R> {
     /// it is. It does not listen yet.
     pub fn new(me: u16, reactor: R, shared: Arc<Shared>) -> Shard<R> {
         let now = reactor.now();
+        let (config, shards) = (&shared.config, usize::from(shared.mailboxes.shards()));
+        let side_bytes_max = (config.side_bytes_max / shards).max(SIDE_CLIENTS_MIN * config.outbox_bytes_max);
+        let spare_bytes = spare_bytes(shards);
         Shard {
             me,
             sessions: SlotMap::default(),
-            outboxes: Outboxes::default(),
-            partials: Partials::default(),
+            outboxes: Outboxes::new(spare_bytes),
+            partials: Partials::new(side_bytes_max, spare_bytes),
+            side_bytes_max,
             home: Home::new(shared.config.epoch, shared.config.seed),
             post: Post::new(Arc::clone(&shared.mailboxes), me, shared.config.parked_bytes_max),
             logins: Deadlines::default(),
@@ -235,7 +241,10 @@ impl<R: Reactor> Shard<R> {
             Event::Accepted { slot } => self.accepted(slot),
             Event::Closed { slot, error } => self.closed(slot, error.is_some()),
             Event::Eof { slot } => self.ended(slot),
-            Event::AcceptPaused { .. } => self.figures.accept_pauses += 1,
+            Event::AcceptPaused { why: AcceptPause::SystemFiles } => self.figures.accept_pauses += 1,
+            Event::AcceptPaused { why: AcceptPause::ProcessFiles | AcceptPause::Connections } => {
+                self.figures.accept_left_group += 1;
+            }
             // A wake says that there are letters or a drain; every turn looks for both.
             Event::AcceptResumed | Event::Wake => {}
             // A server connects to nobody.
@@ -281,8 +290,13 @@ impl<R: Reactor> Shard<R> {
 
     /// Keeps the beginning of a frame, unless the session was told to go by what came before it.
     fn keep(&mut self, slot: Slot, bytes: Vec<u8>) {
-        if let Some(session) = self.sessions.get_mut(slot).filter(|session| session.state != State::Leaving) {
-            self.partials.keep(&mut session.partial, bytes);
+        let Some(session) = self.sessions.get_mut(slot).filter(|session| session.state != State::Leaving)
+        else {
+            return;
+        };
+        if !self.partials.keep(&mut session.partial, bytes) {
+            self.figures.closed_no_room += 1;
+            self.turn_away(slot, ErrorCode::NoRoom, &ErrorCode::NoRoom.to_string());
         }
     }
 
@@ -369,7 +383,9 @@ impl<R: Reactor> Shard<R> {
         if list {
             self.dirty.push(slot);
         }
-        if waiting > self.shared.config.outbox_bytes_max && session.state != State::Leaving {
+        let too_much = waiting > self.shared.config.outbox_bytes_max
+            || waiting > 0 && self.outboxes.bytes() > self.side_bytes_max;
+        if too_much && session.state != State::Leaving {
             self.overfull.push(slot);
         }
     }

@@ -14,7 +14,7 @@ use throng_reactor::{Backend, Reactor, Waker, epoll::Epoll, sys, uring::Uring};
 
 use crate::config::Config;
 use crate::figures::Figures;
-use crate::limits::SHARDS_MAX;
+use crate::limits::{SHARDS_MAX, recv_buffers};
 use crate::mailbox::Mailboxes;
 use crate::shard::{Progress, Shard, Shared};
 
@@ -145,6 +145,7 @@ impl Task {
         let reactor = throng_reactor::Config {
             number: self.me,
             connections_max: config.connections_max,
+            recv_buffers: recv_buffers(config.shards),
             ..Default::default()
         };
         match config.backend {

@@ -7,6 +7,7 @@ use throng_wire::native::{Bye, ErrorCode, Frame};
 use crate::limits::{HEARD_TICK, SWEEP_INTERVAL, SWEEPS_PER_TIMEOUT};
 use crate::session::{Session, State};
 use crate::shard::Shard;
+use crate::spare::trim;
 
 impl<R: Reactor> Shard<R> {
     /// Acts on every deadline that has passed.
@@ -82,5 +83,12 @@ impl<R: Reactor> Shard<R> {
     /// Gives back what a storm needed and nobody uses now.
     fn tidy(&mut self) {
         self.home.tidy();
+        self.outboxes.tidy();
+        self.partials.tidy();
+        self.post.tidy();
+        trim(&mut self.settled);
+        for list in [&mut self.dirty, &mut self.overfull, &mut self.slots] {
+            trim(list);
+        }
     }
 }
