@@ -5,7 +5,6 @@ use std::hint::black_box;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use throng_benches::{BENCH_MEASUREMENT, BENCH_SAMPLES, BENCH_WARM_UP};
 use throng_reactor::{Slot, Waker};
-use throng_server::Place;
 use throng_server::limits::PARKED_BYTES_MAX;
 use throng_server::mailbox::{Letter, Mailboxes, Post};
 use throng_wire::native::{MessageId, UserId};
@@ -18,7 +17,7 @@ fn posts() -> (Post, Post) {
 
 fn turn_of_letters(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("mailbox");
-    let sender = Place { slot: Slot::from_word(1 << 36).expect("a generation of 1"), shard: 0 };
+    let sender = Slot::from_word(1 << 36).expect("a generation of 1");
     let body = [7u8; 100];
     for letters in [1u64, 8, 64] {
         group.throughput(Throughput::Elements(letters));

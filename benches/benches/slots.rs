@@ -15,7 +15,8 @@ const _: () = assert!(size_of::<Option<(Slot, Record)>>() == 64);
 const LOOKUPS: usize = 1024;
 
 fn slot(index: usize, generation: u64) -> Slot {
-    Slot::from_word(generation << (INDEX_BITS + REACTOR_BITS) | index as u64).expect("a generation is not zero")
+    Slot::from_word(generation << (INDEX_BITS + REACTOR_BITS) | index as u64)
+        .expect("a generation is not zero")
 }
 
 /// The names of all `len` indices, a power of two, in an order that no prefetcher follows.

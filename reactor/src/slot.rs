@@ -72,10 +72,21 @@ impl fmt::Debug for Slot {
     }
 }
 
+/// Entries by which a table of connections grows at least. An empty one keeps no more than these.
+const GROWTH_MIN: usize = 1024;
+
+/// How many entries a full table of `len` grows by: an eighth, so that no more than that stands empty. It costs little more
+/// than doubling would: a large block is moved by its pages (mremap), not by its bytes.
+fn growth(len: usize) -> usize {
+    GROWTH_MIN.max(len / 8)
+}
+
 /// The name of an entry that is retired: no connection has it.
 const RETIRED: Slot = Slot(NonZeroU64::MAX);
 
 /// A reactor's connections: values on a slab, each under the generation that it was put in with.
+///
+/// Memory follows the most connections there ever were at once, with at most an eighth (or 1024) more, until there are none.
 #[derive(Debug)]
 pub(crate) struct Slots<T> {
     entries: Slab<(Slot, T)>,
@@ -98,6 +109,9 @@ impl<T> Slots<T> {
     /// Gives `value` a name that no connection of this reactor has had in the last million.
     pub(crate) fn insert(&mut self, value: T) -> Slot {
         self.generation = self.generation % GENERATION_MAX + 1;
+        if self.entries.len() == self.entries.capacity() {
+            self.entries.reserve_exact(growth(self.entries.len()));
+        }
         let vacant = self.entries.vacant_entry();
         let slot = Slot::new(self.reactor, vacant.key(), self.generation);
         vacant.insert((slot, value));
@@ -128,6 +142,9 @@ impl<T> Slots<T> {
         for index in self.retired.drain(..) {
             self.entries.remove(index as usize);
         }
+        if self.entries.is_empty() && self.entries.capacity() > GROWTH_MIN {
+            self.entries = Slab::new();
+        }
     }
 
     /// Frees name and index of a connection that the user never heard of; `None` when the name is stale.
@@ -144,7 +161,8 @@ impl<T> Slots<T> {
 
 /// A user's table that runs parallel to the reactor's connections: the same index, no second lookup.
 ///
-/// Memory follows the highest index in use: `size_of::<T>() + 8` bytes each, where `T` needs no more alignment.
+/// Memory follows the highest index that was used since it was last empty, with at most an eighth (or 1024) more:
+/// `size_of::<T>() + 8` bytes each, where `T` needs no more alignment.
 #[derive(Debug)]
 pub struct SlotMap<T> {
     entries: Vec<Option<(Slot, T)>>,
@@ -168,7 +186,7 @@ impl<T> SlotMap<T> {
         self.len == 0
     }
 
-    /// One past the highest index ever used: the bound of [`SlotMap::at`].
+    /// One past the highest index used since the table was last empty: the bound of [`SlotMap::at`].
     pub fn extent(&self) -> usize {
         self.entries.len()
     }
@@ -177,6 +195,10 @@ impl<T> SlotMap<T> {
     pub fn insert(&mut self, slot: Slot, value: T) -> Option<T> {
         let index = slot.index();
         if index >= self.entries.len() {
+            if index >= self.entries.capacity() {
+                let missing = index + 1 - self.entries.len();
+                self.entries.reserve_exact(missing.max(growth(self.entries.len())));
+            }
             self.entries.resize_with(index + 1, || None);
         }
         let before = self.entries[index].replace((slot, value));
@@ -204,7 +226,11 @@ impl<T> SlotMap<T> {
     pub fn remove(&mut self, slot: Slot) -> Option<T> {
         self.get(slot)?;
         self.len -= 1;
-        self.entries[slot.index()].take().map(|(_, value)| value)
+        let value = self.entries[slot.index()].take().map(|(_, value)| value);
+        if self.len == 0 && self.entries.capacity() > GROWTH_MIN {
+            self.entries = Vec::new();
+        }
+        value
     }
 
     /// What stands at an index, under whatever generation: for sweeps that walk the table in slices.
@@ -279,6 +305,31 @@ mod tests {
         assert_eq!((map.get(first), map.get(second), map.len()), (None, Some(&2), 1));
         assert_eq!(map.remove(first), None);
         assert_eq!((map.remove(second), map.len()), (Some(2), 0));
+    }
+
+    #[test]
+    fn tables_grow_by_an_eighth_and_are_given_back_when_empty() {
+        let mut slots = Slots::new(0);
+        let mut map = SlotMap::default();
+        let most = |used: usize| used + GROWTH_MIN.max(used / 8);
+        let names: Vec<Slot> = (0..50_000)
+            .map(|count: usize| {
+                let slot = slots.insert([0u8; 8]);
+                map.insert(slot, [0u64; 5]);
+                assert!(
+                    slots.entries.capacity() <= most(count + 1) && map.entries.capacity() <= most(count + 1)
+                );
+                slot
+            })
+            .collect();
+        for slot in names {
+            map.remove(slot);
+            slots.retire(slot);
+        }
+        slots.reclaim();
+        assert!(slots.entries.capacity() <= GROWTH_MIN && map.entries.capacity() <= GROWTH_MIN);
+        let next = slots.insert([0; 8]);
+        assert_eq!((next.index(), map.insert(next, [0; 5]), map.extent()), (0, None, 1));
     }
 
     #[test]

@@ -3,7 +3,6 @@
 use throng_reactor::{Close, Reactor, Slot};
 use throng_wire::native::{Bye, ErrorCode, Frame};
 
-use crate::home::Place;
 use crate::limits::DRAIN_WAIT_MS;
 use crate::mailbox::Letter;
 use crate::session::State;
@@ -25,10 +24,14 @@ impl<R: Reactor> Shard<R> {
         }
     }
 
-    /// The client leaves what it is sent unread. What waits for it is dropped, so that the reason fits.
+    /// The client leaves what it is sent unread: too much, or while too much waits for all. What waits for it is dropped, so that the reason fits.
     fn slow_reader(&mut self, slot: Slot) {
-        self.figures.closed_slow_reader += 1;
         if let Some(session) = self.sessions.get(slot) {
+            let own_fault = self.outboxes.waiting(session.outbox) > self.shared.config.outbox_bytes_max;
+            let figures = &mut self.figures;
+            let figure =
+                if own_fault { &mut figures.closed_slow_reader } else { &mut figures.closed_no_room };
+            *figure += 1;
             self.outboxes.discard_waiting(session.outbox);
         }
         self.turn_away(slot, ErrorCode::SlowReader, &ErrorCode::SlowReader.to_string());
@@ -67,7 +70,6 @@ impl<R: Reactor> Shard<R> {
 
     /// From here on the session only finishes what it has to say.
     fn part_with(&mut self, slot: Slot) {
-        let heard = self.heard_now();
         let Some(session) = self.sessions.get_mut(slot) else { return };
         match session.state {
             State::Active => self.figures.logged_in -= 1,
@@ -75,10 +77,11 @@ impl<R: Reactor> Shard<R> {
             State::Leaving => return,
         }
         session.state = State::Leaving;
-        session.heard = heard;
         self.partials.remove(&mut session.partial);
         let silent = session.outbox.index().is_none();
-        self.timers.insert(self.now + self.shared.config.linger, slot);
+        if self.drain.is_none() {
+            self.leavers.push(self.now + self.shared.config.linger, slot);
+        }
         self.deregister(slot);
         if silent {
             self.part(slot);
@@ -103,12 +106,11 @@ impl<R: Reactor> Shard<R> {
             return;
         }
         let user = session.user;
-        let place = Place { slot, shard: self.me };
         let home = self.home_of(user);
         if home == self.me {
-            self.logout(user, place);
+            self.logout(user, slot);
         } else {
-            self.post.write(home, Letter::Logout { user, place });
+            self.post.write(home, Letter::Logout { user, place: slot });
         }
     }
 

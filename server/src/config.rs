@@ -28,6 +28,8 @@ pub struct Config {
     pub idle_timeout: Duration,
     /// See [`limits::OUTBOX_BYTES_MAX`].
     pub outbox_bytes_max: usize,
+    /// See [`limits::SIDE_BYTES_MAX`].
+    pub side_bytes_max: usize,
     /// See [`limits::PARKED_BYTES_MAX`].
     pub parked_bytes_max: usize,
     /// See [`limits::LINGER`].
@@ -52,6 +54,7 @@ impl Default for Config {
             login_timeout: limits::LOGIN_TIMEOUT,
             idle_timeout: limits::IDLE_TIMEOUT,
             outbox_bytes_max: limits::OUTBOX_BYTES_MAX,
+            side_bytes_max: limits::SIDE_BYTES_MAX,
             parked_bytes_max: limits::PARKED_BYTES_MAX,
             linger: limits::LINGER,
             delay_per_turn: Duration::ZERO,

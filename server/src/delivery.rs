@@ -4,7 +4,6 @@ use throng_reactor::{Reactor, Slot};
 use throng_wire::limits::{FRAME_BYTES_MAX, OUTSTANDING_MAX};
 use throng_wire::native::{Bye, Frame, MessageId, Refusal, Sequence, Uncertainty, UserId, VERSIONS, Welcome};
 
-use crate::home::Place;
 use crate::mailbox::{Letter, Outcome};
 use crate::session::State;
 use crate::shard::Shard;
@@ -45,7 +44,7 @@ impl<R: Reactor> Shard<R> {
     }
 
     /// Sender's shard: the message goes to the recipient's home.
-    pub(crate) fn send(&mut self, from: UserId, to: UserId, id: MessageId, sender: Place, body: &[u8]) {
+    pub(crate) fn send(&mut self, from: UserId, to: UserId, id: MessageId, sender: Slot, body: &[u8]) {
         if self.drain.is_some() {
             return self.outcome(sender, id, Outcome::Refused(Refusal::Draining));
         }
@@ -55,27 +54,29 @@ impl<R: Reactor> Shard<R> {
         }
         self.post.write_body(home, body, |body| Letter::Send { from, to, id, sender, body });
         if self.post.is_crowded(home)
-            && let Some(session) = self.sessions.get_mut(sender.slot).filter(|session| !session.paused)
+            && let Some(session) = self.sessions.get_mut(sender).filter(|session| !session.paused)
         {
             session.paused = true;
             self.figures.mailbox_paused_sessions += 1;
-            self.reactor.pause(sender.slot);
-            self.post.pause(home, sender.slot);
+            self.reactor.pause(sender);
+            self.post.pause(home, sender);
         }
     }
 
     /// Recipient's home: the message gets its sequence and goes to the recipient's connection.
-    fn send_from_home(&mut self, from: UserId, to: UserId, id: MessageId, sender: Place, body: &[u8]) {
+    fn send_from_home(&mut self, from: UserId, to: UserId, id: MessageId, sender: Slot, body: &[u8]) {
         // The way to the recipient must not pile up without bound; nothing is promised yet, so this can be refused.
-        if self.post.has_parked() && self.home.shard_of(to).is_some_and(|shard| self.post.is_crowded(shard)) {
+        if self.post.has_parked()
+            && self.home.place_of(to).is_some_and(|place| self.post.is_crowded(place.reactor()))
+        {
             return self.outcome(sender, id, Outcome::Refused(Refusal::RecipientBusy));
         }
         match self.home.send(to, sender, id) {
-            Ok((place, sequence)) if place.shard == self.me => {
-                self.deliver_here(place.slot, sequence, from, id, body);
+            Ok((slot, sequence)) if slot.reactor() == self.me => {
+                self.deliver_here(slot, sequence, from, id, body);
             }
-            Ok((place, sequence)) => self.post.write_body(place.shard, body, |body| Letter::Deliver {
-                slot: place.slot,
+            Ok((slot, sequence)) => self.post.write_body(slot.reactor(), body, |body| Letter::Deliver {
+                slot,
                 sequence,
                 from,
                 id,
@@ -97,7 +98,7 @@ impl<R: Reactor> Shard<R> {
     }
 
     /// Recipient's shard: an acknowledgement goes to the user's home.
-    pub(crate) fn ack(&mut self, user: UserId, place: Place, sequence: Sequence) {
+    pub(crate) fn ack(&mut self, user: UserId, place: Slot, sequence: Sequence) {
         let home = self.home_of(user);
         if home == self.me {
             self.ack_at_home(user, place, sequence);
@@ -106,7 +107,7 @@ impl<R: Reactor> Shard<R> {
         }
     }
 
-    fn ack_at_home(&mut self, user: UserId, place: Place, sequence: Sequence) {
+    fn ack_at_home(&mut self, user: UserId, place: Slot, sequence: Sequence) {
         let mut settled = std::mem::take(&mut self.settled);
         self.home.ack(user, place, sequence, &mut settled);
         for (sender, id) in settled.drain(..) {
@@ -116,11 +117,11 @@ impl<R: Reactor> Shard<R> {
     }
 
     /// Recipient's home: the sender is told what became of its message.
-    fn outcome(&mut self, sender: Place, id: MessageId, outcome: Outcome) {
-        if sender.shard == self.me {
-            self.outcome_here(sender.slot, id, outcome);
+    fn outcome(&mut self, sender: Slot, id: MessageId, outcome: Outcome) {
+        if sender.reactor() == self.me {
+            self.outcome_here(sender, id, outcome);
         } else {
-            self.post.write(sender.shard, Letter::Outcome { slot: sender.slot, id, outcome });
+            self.post.write(sender.reactor(), Letter::Outcome { slot: sender, id, outcome });
         }
     }
 
@@ -149,23 +150,23 @@ impl<R: Reactor> Shard<R> {
     }
 
     /// User's home: a login. An earlier connection of the user is told to go.
-    pub(crate) fn login(&mut self, user: UserId, place: Place) {
+    pub(crate) fn login(&mut self, user: UserId, place: Slot) {
         let mut settled = std::mem::take(&mut self.settled);
         let replaced = self.home.login(user, place, &mut settled);
         self.tell_unknown(&mut settled);
         self.settled = settled;
         if let Some(old) = replaced.filter(|old| *old != place) {
             self.figures.logins_replaced += 1;
-            if old.shard == self.me {
-                self.leave(old.slot, Some(Bye::Replaced));
+            if old.reactor() == self.me {
+                self.leave(old, Some(Bye::Replaced));
             } else {
-                self.post.write(old.shard, Letter::Replaced { slot: old.slot });
+                self.post.write(old.reactor(), Letter::Replaced { slot: old });
             }
         }
-        if place.shard == self.me {
-            self.welcome(place.slot);
+        if place.reactor() == self.me {
+            self.welcome(place);
         } else {
-            self.post.write(place.shard, Letter::Welcome { slot: place.slot });
+            self.post.write(place.reactor(), Letter::Welcome { slot: place });
         }
     }
 
@@ -190,14 +191,14 @@ impl<R: Reactor> Shard<R> {
     }
 
     /// User's home: a connection ended.
-    pub(crate) fn logout(&mut self, user: UserId, place: Place) {
+    pub(crate) fn logout(&mut self, user: UserId, place: Slot) {
         let mut settled = std::mem::take(&mut self.settled);
         self.home.logout(user, place, &mut settled);
         self.tell_unknown(&mut settled);
         self.settled = settled;
     }
 
-    fn tell_unknown(&mut self, settled: &mut Vec<(Place, MessageId)>) {
+    fn tell_unknown(&mut self, settled: &mut Vec<(Slot, MessageId)>) {
         for (sender, id) in settled.drain(..) {
             self.outcome(sender, id, Outcome::Unknown(Uncertainty::ConnectionLost));
         }

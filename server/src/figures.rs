@@ -89,14 +89,18 @@ figures! {
     closed_idle,
     /// Connections closed because the client read too slowly.
     closed_slow_reader,
+    /// Connections closed because too much waited for all clients of the shard, or too many had left frames unfinished.
+    closed_no_room,
     /// Connections closed because of bytes that are no frame, or too long a one.
     closed_bad_frame,
     /// Connections closed because of a frame that was not allowed then.
     closed_bad_conduct,
     /// Connections told to go that did not close in time, and were reset.
     closed_by_reset,
-    /// Times that accepting paused for want of descriptors.
+    /// Times that accepting paused because the whole machine was out of descriptors or memory.
     accept_pauses,
+    /// Times that this shard took no more connections, for want of descriptors of its own or at its limit.
+    accept_left_group,
     /// Batches written to other shards.
     batches_sent,
     /// Times that another shard's mailbox was full.
@@ -165,6 +169,19 @@ impl Figures {
         total
     }
 
+    /// How unevenly connections are spread: the difference between the fullest shard and the emptiest, as a share of the
+    /// mean. 0 is even, or nobody.
+    pub fn connections_skew(&self) -> f64 {
+        let counts = || self.shards.iter().map(|shard| shard.connections);
+        let (sum, most, least) = (counts().sum::<u64>(), counts().max(), counts().min());
+        match (most, least) {
+            (Some(most), Some(least)) if sum > 0 => {
+                (most - least) as f64 * self.shards.len() as f64 / sum as f64
+            }
+            _ => 0.0,
+        }
+    }
+
     /// The sum over all shards by name, for a report: counters since `earlier` figures of the same server, gauges as
     /// they are.
     pub fn counters_since(&self, earlier: &Figures) -> BTreeMap<String, u64> {
@@ -191,6 +208,19 @@ mod tests {
         let old: Figures = serde_json::from_str(r#"{"cpu_s":0,"shards":[{"logins":1}]}"#).unwrap();
         assert_eq!(old.total().logins, 1);
         assert_eq!(figures.counters_since(&old)["logins"], 5);
+    }
+
+    #[test]
+    fn skew_is_the_spread_of_connections_over_shards_against_their_mean() {
+        let skew = |counts: &[u64]| {
+            let shards = counts
+                .iter()
+                .map(|&connections| ShardFigures { connections, ..Default::default() })
+                .collect();
+            Figures { cpu_s: 0.0, shards }.connections_skew()
+        };
+        assert_eq!((skew(&[]), skew(&[0, 0]), skew(&[7]), skew(&[5, 5])), (0.0, 0.0, 0.0, 0.0));
+        assert_eq!((skew(&[90, 110]), skew(&[0, 0, 0, 8])), (0.2, 4.0));
     }
 
     #[test]

@@ -3,6 +3,9 @@
 //! The directory is split over the shards by user; the shard that holds a user's entry is the user's *home*. A home is
 //! a state machine: it is told, and answers; it sends nothing itself.
 //!
+//! An idle user has an entry in the directory and nothing else; who has messages on their way has a second one, in a small
+//! table, until the last of them ended.
+//!
 //! Sequences come from one counter per home, so they grow for every recipient, across its reconnects too, and cost
 //! nothing per user. Their upper half is the server's epoch, so they grow across restarts.
 
@@ -10,48 +13,38 @@ use std::collections::VecDeque;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
-use slab::Slab;
+use hashbrown::hash_map::Entry;
 use throng_reactor::Slot;
 use throng_wire::native::{MessageId, Refusal, Sequence, UserId};
 
-use crate::limits::{SPARE_BUFFER_BYTES, SPARE_BUFFERS, UNACKNOWLEDGED_MAX};
-use crate::session::Side;
-
-/// Where a user's connection stands. A further node would be a further field.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// The connection.
-    pub slot: Slot,
-    /// The shard whose connection it is.
-    pub shard: u16,
-}
+use crate::directory::Directory;
+use crate::limits::{SPARE_FLIGHTS, SPARE_FLIGHTS_LEN, TABLE_KEPT, UNACKNOWLEDGED_MAX};
 
 /// A delivered message that is not acknowledged yet.
 #[derive(Clone, Copy, Debug)]
 struct Flight {
     sequence: Sequence,
     id: MessageId,
-    sender: Place,
+    sender: Slot,
 }
-const _: () = assert!(size_of::<Flight>() == 32, "see UNACKNOWLEDGED_MAX");
+const _: () = assert!(size_of::<Flight>() == 24, "see UNACKNOWLEDGED_MAX");
 
-/// A directory entry: 16 bytes, and 8 for the user.
+/// What is on its way to a user: never nothing, and always to the connection that the directory names.
 #[derive(Debug)]
-struct Entry {
-    slot: Slot,
-    flights: Side,
-    shard: u16,
+struct Underway {
+    place: Slot,
+    flights: VecDeque<Flight>,
 }
-const _: () = assert!(size_of::<(UserId, Entry)>() == 24);
 
 /// What becomes of a message whose flight ended: told to its sender.
-pub(crate) type Settled = Vec<(Place, MessageId)>;
+pub(crate) type Settled = Vec<(Slot, MessageId)>;
 
 /// The users whose home is this shard.
 #[derive(Debug)]
 pub(crate) struct Home {
-    users: HashMap<UserId, Entry, FixedState>,
-    flights: Slab<VecDeque<Flight>>,
+    users: Directory,
+    /// Those with something on its way.
+    underway: HashMap<UserId, Underway, FixedState>,
     spares: Vec<VecDeque<Flight>>,
     sequence: u64,
     in_flight: usize,
@@ -61,8 +54,8 @@ impl Home {
     /// An empty home whose sequences begin at `epoch`.
     pub(crate) fn new(epoch: u32, seed: u64) -> Home {
         Home {
-            users: HashMap::with_hasher(FixedState::with_seed(seed)),
-            flights: Slab::new(),
+            users: Directory::new(seed),
+            underway: HashMap::with_hasher(FixedState::with_seed(seed)),
             spares: Vec::new(),
             sequence: u64::from(epoch) << 32,
             in_flight: 0,
@@ -81,25 +74,22 @@ impl Home {
 
     /// A user logged in at `place`. Returns the place that this replaces; the messages that were on their way
     /// there are added to `unknown`.
-    pub(crate) fn login(&mut self, user: UserId, place: Place, unknown: &mut Settled) -> Option<Place> {
-        let entry = Entry { slot: place.slot, flights: Side::NONE, shard: place.shard };
-        let before = self.users.insert(user, entry)?;
-        self.end_flights(before.flights, unknown);
-        Some(Place { slot: before.slot, shard: before.shard })
+    pub(crate) fn login(&mut self, user: UserId, place: Slot, unknown: &mut Settled) -> Option<Slot> {
+        let before = self.users.insert(user, place)?;
+        self.end_flights(user, unknown);
+        Some(before)
     }
 
     /// The connection at `place` ended. Nothing happens when the user has meanwhile logged in elsewhere.
-    pub(crate) fn logout(&mut self, user: UserId, place: Place, unknown: &mut Settled) {
-        if self.at(user, place).is_some()
-            && let Some(entry) = self.users.remove(&user)
-        {
-            self.end_flights(entry.flights, unknown);
+    pub(crate) fn logout(&mut self, user: UserId, place: Slot, unknown: &mut Settled) {
+        if self.users.remove(user, place) {
+            self.end_flights(user, unknown);
         }
     }
 
-    /// The shard of this user's connection.
-    pub(crate) fn shard_of(&self, user: UserId) -> Option<u16> {
-        self.users.get(&user).map(|entry| entry.shard)
+    /// The user's connection.
+    pub(crate) fn place_of(&self, user: UserId) -> Option<Slot> {
+        self.users.get(user)
     }
 
     /// A message for `user`: where it must be delivered, and under which sequence.
@@ -109,60 +99,61 @@ impl Home {
     pub(crate) fn send(
         &mut self,
         user: UserId,
-        sender: Place,
+        sender: Slot,
         id: MessageId,
-    ) -> Result<(Place, Sequence), Refusal> {
-        let entry = self.users.get_mut(&user).ok_or(Refusal::NotConnected)?;
-        let index = entry.flights.index().unwrap_or_else(|| {
-            let index = self.flights.insert(self.spares.pop().unwrap_or_default());
-            entry.flights = Side::new(index);
-            index
+    ) -> Result<(Slot, Sequence), Refusal> {
+        let place = self.users.get(user).ok_or(Refusal::NotConnected)?;
+        let underway = self.underway.entry(user).or_insert_with(|| {
+            let flights = self.spares.pop().unwrap_or_default();
+            Underway { place, flights }
         });
-        let flights = &mut self.flights[index];
-        if flights.len() >= UNACKNOWLEDGED_MAX {
+        debug_assert_eq!(underway.place, place, "flights end with their connection");
+        if underway.flights.len() >= UNACKNOWLEDGED_MAX {
             return Err(Refusal::RecipientBusy);
         }
         self.sequence += 1;
         self.in_flight += 1;
         let sequence = Sequence(self.sequence);
-        flights.push_back(Flight { sequence, id, sender });
-        Ok((Place { slot: entry.slot, shard: entry.shard }, sequence))
+        underway.flights.push_back(Flight { sequence, id, sender });
+        Ok((place, sequence))
     }
 
     /// The client at `place` has everything up to and with `sequence`: adds those messages to `accepted`.
-    pub(crate) fn ack(&mut self, user: UserId, place: Place, sequence: Sequence, accepted: &mut Settled) {
-        let Some(index) = self.at(user, place).and_then(|entry| entry.flights.index()) else { return };
-        let flights = &mut self.flights[index];
+    pub(crate) fn ack(&mut self, user: UserId, place: Slot, sequence: Sequence, accepted: &mut Settled) {
+        let Entry::Occupied(mut underway) = self.underway.entry(user) else { return };
+        if underway.get().place != place {
+            return;
+        }
+        let flights = &mut underway.get_mut().flights;
         while let Some(flight) = flights.front().filter(|flight| flight.sequence <= sequence) {
             accepted.push((flight.sender, flight.id));
             flights.pop_front();
             self.in_flight -= 1;
         }
         if flights.is_empty() {
-            let flights = self.flights.remove(index);
+            let Underway { flights, .. } = underway.remove();
             self.spare(flights);
-            if let Some(entry) = self.users.get_mut(&user) {
-                entry.flights = Side::NONE;
-            }
         }
     }
 
-    fn at(&self, user: UserId, place: Place) -> Option<&Entry> {
-        self.users.get(&user).filter(|entry| (entry.slot, entry.shard) == (place.slot, place.shard))
-    }
-
-    fn end_flights(&mut self, flights: Side, unknown: &mut Settled) {
-        let Some(index) = flights.index() else { return };
-        let mut flights = self.flights.remove(index);
+    fn end_flights(&mut self, user: UserId, unknown: &mut Settled) {
+        let Some(Underway { mut flights, .. }) = self.underway.remove(&user) else { return };
         self.in_flight -= flights.len();
         unknown.extend(flights.drain(..).map(|flight| (flight.sender, flight.id)));
         self.spare(flights);
     }
 
     fn spare(&mut self, flights: VecDeque<Flight>) {
-        let bytes = flights.capacity() * size_of::<Flight>();
-        if self.spares.len() < SPARE_BUFFERS && bytes <= SPARE_BUFFER_BYTES {
+        if self.spares.len() < SPARE_FLIGHTS && flights.capacity() <= SPARE_FLIGHTS_LEN {
             self.spares.push(flights);
+        }
+    }
+
+    /// Gives back the memory that a storm needed.
+    pub(crate) fn tidy(&mut self) {
+        let len = self.underway.len();
+        if self.underway.capacity() > TABLE_KEPT.max(8 * len) {
+            self.underway.shrink_to(2 * len);
         }
     }
 }
@@ -174,8 +165,8 @@ mod tests {
     const ANN: UserId = UserId(1);
     const BOB: UserId = UserId(2);
 
-    fn place(index: u64, shard: u16) -> Place {
-        Place { slot: Slot::from_word(1 << 36 | index).expect("a generation of 1"), shard }
+    fn place(index: u64, shard: u64) -> Slot {
+        Slot::from_word(1 << 36 | shard << 24 | index).expect("a generation of 1")
     }
 
     fn ids(settled: &mut Settled) -> Vec<u64> {
@@ -195,7 +186,7 @@ mod tests {
         home.ack(BOB, recipient, sequences[0], &mut settled);
         assert!(settled.is_empty(), "an ack that goes back settles nothing");
         home.ack(BOB, recipient, sequences[2], &mut settled);
-        assert_eq!((ids(&mut settled), home.in_flight(), home.flights.len()), (vec![3], 0, 0));
+        assert_eq!((ids(&mut settled), home.in_flight(), home.underway.len()), (vec![3], 0, 0));
     }
 
     #[test]
@@ -237,5 +228,37 @@ mod tests {
         home.login(BOB, place(3, 0), &mut settled);
         let after = home.send(BOB, place(2, 0), MessageId(2)).expect("connected").1;
         assert!(after > before);
+    }
+
+    #[test]
+    fn who_has_nothing_on_its_way_costs_a_directory_entry_alone() {
+        let (mut home, mut settled) = (Home::new(1, 0), Settled::new());
+        for user in 0..10_000 {
+            home.login(UserId(user), place(user, 0), &mut settled);
+            let (_, sequence) = home.send(UserId(user), place(1, 1), MessageId(user)).expect("connected");
+            if user % 1000 != 0 {
+                home.ack(UserId(user), place(user, 0), sequence, &mut settled);
+            }
+        }
+        assert_eq!((home.users(), home.underway.len(), home.in_flight()), (10_000, 10, 10));
+        assert!(home.spares.len() <= SPARE_FLIGHTS);
+    }
+
+    #[test]
+    fn a_storm_of_messages_leaves_no_table_behind() {
+        let (mut home, mut settled) = (Home::new(1, 0), Settled::new());
+        for user in 0..10_000 {
+            home.login(UserId(user), place(user, 0), &mut settled);
+            home.send(UserId(user), place(1, 1), MessageId(user)).expect("connected");
+        }
+        home.tidy();
+        assert!(home.underway.capacity() >= 10_000, "it is in use");
+        for user in 1..10_000 {
+            home.ack(UserId(user), place(user, 0), Sequence(u64::MAX), &mut settled);
+        }
+        home.tidy();
+        assert!(home.underway.capacity() <= TABLE_KEPT);
+        home.ack(UserId(0), place(0, 0), Sequence(u64::MAX), &mut settled);
+        assert_eq!((settled.len(), home.in_flight()), (10_000, 0));
     }
 }

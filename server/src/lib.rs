@@ -5,7 +5,10 @@
 
 mod conduct;
 mod config;
+mod deadlines;
 mod delivery;
+mod directory;
+mod drain;
 mod figures;
 mod home;
 pub mod limits;
@@ -14,13 +17,12 @@ pub mod mailbox;
 mod outbox;
 mod session;
 mod shard;
+mod spare;
 mod threads;
 mod upkeep;
 
 pub use config::Config;
 pub use figures::{Figures, ShardFigures};
-#[doc(hidden)]
-pub use home::Place;
 pub use mailbox::Mailboxes;
 pub use shard::{Progress, Shard, Shared};
 pub use threads::Server;

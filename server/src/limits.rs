@@ -17,7 +17,19 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
 /// correspondents; whoever lets more pile up reads too slowly.
 pub const OUTBOX_BYTES_MAX: usize = 256 * 1024;
 
-/// Messages to one recipient that are not acknowledged, whoever sent them: 32 bytes each at the recipient's home.
+/// Most shards of a server: as many as a slot can tell apart.
+pub const SHARDS_MAX: usize = 4096;
+
+/// Bytes that wait for all clients of a server together, those of sends in flight included, and as many again of frames that have
+/// not arrived as a whole. Each shard has its share. Beyond it a client is told to go that has a send in flight when
+/// more comes for it, and one that leaves another frame unfinished. It covers 1024 clients that
+/// let as much wait as each may, with one in a hundred of the memory of a machine of 24 GiB.
+pub const SIDE_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// A shard's share covers at least so many clients that let as much wait as each may.
+pub const SIDE_CLIENTS_MIN: usize = 16;
+
+/// Messages to one recipient that are not acknowledged, whoever sent them: 24 bytes each at the recipient's home.
 pub const UNACKNOWLEDGED_MAX: usize = 4096;
 const _: () = assert!(UNACKNOWLEDGED_MAX >= throng_wire::limits::OUTSTANDING_MAX as usize);
 
@@ -30,16 +42,23 @@ pub const DRAIN_SETTLE: Duration = Duration::from_secs(1);
 /// How often a draining shard looks whether they have.
 pub const DRAIN_LOOK: Duration = Duration::from_millis(10);
 
-/// How long after the bye a draining shard waits for its clients to leave.
+/// How long after the bye a draining shard waits for its clients to leave, counted from the last progress: a million clients
+/// take longer than one.
 pub const DRAIN_LEAVE: Duration = Duration::from_secs(4);
-const _: () =
-    assert!(DRAIN_LEAVE.as_nanos() > LINGER.as_nanos(), "lingering connections are counted, not cut");
+const _: () = assert!(DRAIN_LEAVE.as_nanos() > LINGER.as_nanos(), "a drain is as patient as ever");
+
+/// What counts as progress: one in so many of the clients that were left has gone. So clients that never leave end a drain in time,
+/// though a few go now and then: of a million after 15 minutes at the latest.
+pub const DRAIN_LEAVE_SHARE: usize = 16;
 
 /// How long a client that was told `Bye(Draining)` is asked to stay away.
 pub const DRAIN_WAIT_MS: u32 = 5_000;
 
 /// Connections told goodbye in one turn of a drain: every goodbye takes a send buffer.
 pub const GOODBYES_PER_TURN: usize = 512;
+
+/// Connections reset in one turn at the end of a drain: each comes back as an event.
+pub const RESETS_PER_TURN: usize = 512;
 
 /// Batches that one mailbox holds, per shard that may write to it. A shard writes one per turn.
 pub const MAILBOX_BATCHES_PER_SHARD: usize = 4;
@@ -48,20 +67,51 @@ pub const MAILBOX_BATCHES_PER_SHARD: usize = 4;
 /// paused. Acknowledgements, outcomes, logins and logouts are still added: they are what empties the other shards.
 pub const PARKED_BYTES_MAX: usize = 256 * 1024;
 
-/// Empty batches that a shard keeps for reuse, each of at most four times [`SPARE_BUFFER_BYTES`].
+/// Empty batches that a shard keeps for reuse, each of at most four times [`SPARE_BUFFER_BYTES`], all of at most
+/// [`spare_bytes`].
 pub const SPARE_BATCHES: usize = 16;
 
 /// How soon a full mailbox is tried again.
 pub const PARKED_RETRY: Duration = Duration::from_millis(1);
 
-/// Empty buffers that a shard keeps for reuse, of each kind.
+/// Empty buffers that a shard keeps for reuse, of each kind; all of at most [`spare_bytes`].
 pub const SPARE_BUFFERS: usize = 256;
+
+/// Bytes of empty buffers that all shards together keep for reuse, of each of three kinds: outboxes, partial frames, batches. At a
+/// million idle sessions that is three bytes each.
+pub const SPARE_BYTES: usize = 1024 * 1024;
+
+/// A shard's share of [`SPARE_BYTES`], one large buffer at least.
+pub const fn spare_bytes(shards: usize) -> usize {
+    let share = SPARE_BYTES / shards;
+    if share > SPARE_BUFFER_BYTES { share } else { SPARE_BUFFER_BYTES }
+}
+
+/// Receive buffers of one shard: a power of two, 512 for up to four shards and fewer for more, so that all together take 8 MiB up
+/// to 64 shards. A buffer that was used once stays resident, and every shard uses all of its own in turn. 32 are a few
+/// turns of sparse traffic, and a shard out of buffers only takes one turn more.
+pub const fn recv_buffers(shards: usize) -> u16 {
+    let mut buffers = 512;
+    while buffers > 32 && buffers * shards > 4 * 512 {
+        buffers /= 2;
+    }
+    buffers as u16
+}
+const _: () = assert!(recv_buffers(1) == 512 && recv_buffers(4) == 512 && recv_buffers(5) == 256);
+const _: () = assert!(recv_buffers(53) == 32 && recv_buffers(SHARDS_MAX) == 32);
+
+/// Emptied lists of messages on their way to a user that a home keeps for reuse, and the most messages for which one of
+/// them has room: 24 KiB in all.
+pub const SPARE_FLIGHTS: usize = 64;
+/// See [`SPARE_FLIGHTS`].
+pub const SPARE_FLIGHTS_LEN: usize = 16;
+
+/// Entries for which a table that only busy sessions use may keep room, however few use it now. Beyond them it gives room
+/// back when less than an eighth is used.
+pub const TABLE_KEPT: usize = 1024;
 
 /// Largest buffer kept for reuse, in bytes: the few that grew beyond it are freed.
 pub const SPARE_BUFFER_BYTES: usize = 16 * 1024;
-
-/// The tick of the timer wheel: deadlines of seconds need no better.
-pub const TIMER_TICK: Duration = Duration::from_millis(20);
 
 /// The unit of `Session::heard`: fine enough for an idle timeout of a second, coarse enough for 17 years in 32 bits.
 pub const HEARD_TICK: Duration = Duration::from_millis(125);

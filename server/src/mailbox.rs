@@ -12,8 +12,8 @@ use crossbeam::queue::ArrayQueue;
 use throng_reactor::{Slot, Waker};
 use throng_wire::native::{MessageId, Refusal, Sequence, Uncertainty, UserId};
 
-use crate::home::Place;
-use crate::limits::{MAILBOX_BATCHES_PER_SHARD, SPARE_BATCHES, SPARE_BUFFER_BYTES};
+use crate::limits::{MAILBOX_BATCHES_PER_SHARD, SPARE_BATCHES, SPARE_BUFFER_BYTES, spare_bytes};
+use crate::spare::trim;
 
 /// What became of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,16 +37,16 @@ pub struct Span {
 #[derive(Clone, Copy, Debug)]
 #[expect(missing_docs, reason = "the steps that the letters stand for are documented in delivery.rs")]
 pub enum Letter {
-    Login { user: UserId, place: Place },
-    Logout { user: UserId, place: Place },
-    Send { from: UserId, to: UserId, id: MessageId, sender: Place, body: Span },
-    Ack { user: UserId, place: Place, sequence: Sequence },
+    Login { user: UserId, place: Slot },
+    Logout { user: UserId, place: Slot },
+    Send { from: UserId, to: UserId, id: MessageId, sender: Slot, body: Span },
+    Ack { user: UserId, place: Slot, sequence: Sequence },
     Welcome { slot: Slot },
     Replaced { slot: Slot },
     Deliver { slot: Slot, sequence: Sequence, from: UserId, id: MessageId, body: Span },
     Outcome { slot: Slot, id: MessageId, outcome: Outcome },
 }
-const _: () = assert!(size_of::<Letter>() <= 56);
+const _: () = assert!(size_of::<Letter>() == 48);
 
 /// The letters of one turn from one shard to another, and the bodies that they carry.
 #[derive(Debug, Default)]
@@ -71,10 +71,10 @@ impl Batch {
     }
 }
 
-/// The mailboxes of all shards and what wakes their owners.
+/// The mailboxes of all shards and what wakes their owners: 16 bytes per batch that has room in one, so 64 per pair of shards.
 #[derive(Debug)]
 pub struct Mailboxes {
-    boxes: Vec<(ArrayQueue<Batch>, Waker)>,
+    boxes: Vec<(ArrayQueue<Box<Batch>>, Waker)>,
 }
 
 impl Mailboxes {
@@ -90,7 +90,7 @@ impl Mailboxes {
 
     /// How many shards there are.
     pub fn shards(&self) -> u16 {
-        u16::try_from(self.boxes.len()).expect("the server refuses more than 65,535 shards")
+        u16::try_from(self.boxes.len()).expect("the server refuses more than SHARDS_MAX shards")
     }
 
     /// Ends every shard's wait.
@@ -99,15 +99,14 @@ impl Mailboxes {
     }
 }
 
-/// A batch in the making.
+/// A batch in the making. There is one of these per pair of shards, so it holds no memory while there is nothing to say.
 #[derive(Debug, Default)]
 struct Outgoing {
-    batch: Batch,
+    batch: Option<Box<Batch>>,
     /// The mailbox was full when it was last tried.
     parked: bool,
-    /// Sessions that wait for it to go.
-    paused: Vec<Slot>,
 }
+const _: () = assert!(size_of::<Outgoing>() == 16);
 
 /// One shard's side of the mailboxes.
 #[derive(Debug)]
@@ -120,7 +119,13 @@ pub struct Post {
     written: Vec<u16>,
     /// Some of them found the mailbox full.
     parked: bool,
-    spares: Vec<Batch>,
+    /// Sessions that wait for a destination's batch to go.
+    paused: Vec<(u16, Slot)>,
+    #[expect(clippy::vec_box, reason = "a spare goes out in its box")]
+    spares: Vec<Box<Batch>>,
+    /// Capacity of the spares, and its bound.
+    spare_bytes: usize,
+    spare_bytes_max: usize,
     /// Batches that went out.
     pub batches_sent: u64,
     /// Times that a mailbox was found full; trying again does not count.
@@ -131,6 +136,7 @@ impl Post {
     /// The side of shard number `me`, crowded from so many parked bytes per destination on.
     pub fn new(mailboxes: Arc<Mailboxes>, me: u16, parked_bytes_max: usize) -> Post {
         let outgoing = (0..mailboxes.shards()).map(|_| Outgoing::default()).collect();
+        let spare_bytes_max = spare_bytes(usize::from(mailboxes.shards()));
         Post {
             mailboxes,
             me,
@@ -138,7 +144,10 @@ impl Post {
             outgoing,
             written: Vec::new(),
             parked: false,
+            paused: Vec::new(),
             spares: Vec::new(),
+            spare_bytes: 0,
+            spare_bytes_max,
             batches_sent: 0,
             mailbox_full: 0,
         }
@@ -150,11 +159,13 @@ impl Post {
     }
 
     fn batch(&mut self, to: u16) -> &mut Batch {
-        let batch = &mut self.outgoing[usize::from(to)].batch;
-        if batch.letters.is_empty() {
-            self.written.push(to);
-        }
-        batch
+        let Post { outgoing, written, spares, spare_bytes, .. } = self;
+        outgoing[usize::from(to)].batch.get_or_insert_with(|| {
+            written.push(to);
+            let batch = spares.pop().unwrap_or_default();
+            *spare_bytes -= batch.capacity();
+            batch
+        })
     }
 
     /// Adds a letter with a body.
@@ -174,34 +185,36 @@ impl Post {
     /// Whether whoever adds messages for this destination must be paused.
     pub fn is_crowded(&self, to: u16) -> bool {
         let outgoing = &self.outgoing[usize::from(to)];
-        outgoing.parked && outgoing.batch.bytes() >= self.parked_bytes_max
+        let bytes = outgoing.batch.as_ref().map_or(0, |batch| batch.bytes());
+        outgoing.parked && bytes >= self.parked_bytes_max
     }
 
     /// Notes a paused session; [`Post::dispatch`] gives it back.
     pub fn pause(&mut self, to: u16, slot: Slot) {
-        self.outgoing[usize::from(to)].paused.push(slot);
+        self.paused.push((to, slot));
     }
 
     /// Puts every batch into its mailbox, as far as there is room. Sessions that may go on are added to `resumed`. True: some
     /// batch is parked, so try again soon.
     pub fn dispatch(&mut self, resumed: &mut Vec<Slot>) -> bool {
-        let Post { mailboxes, outgoing, written, spares, batches_sent, mailbox_full, .. } = self;
+        let Post { mailboxes, outgoing, written, paused, batches_sent, mailbox_full, .. } = self;
         written.retain(|&to| {
             let outgoing = &mut outgoing[usize::from(to)];
+            let Some(batch) = outgoing.batch.take() else { return false };
             let (mailbox, waker) = &mailboxes.boxes[usize::from(to)];
-            match mailbox.push(std::mem::take(&mut outgoing.batch)) {
+            match mailbox.push(batch) {
                 Ok(()) => {
                     waker.wake();
                     *batches_sent += 1;
-                    outgoing.parked = false;
-                    outgoing.batch = spares.pop().unwrap_or_default();
-                    resumed.append(&mut outgoing.paused);
+                    if std::mem::take(&mut outgoing.parked) {
+                        resumed.extend(paused.extract_if(.., |waits| waits.0 == to).map(|(_, slot)| slot));
+                    }
                     false
                 }
                 Err(batch) => {
                     *mailbox_full += u64::from(!outgoing.parked);
                     outgoing.parked = true;
-                    outgoing.batch = batch;
+                    outgoing.batch = Some(batch);
                     true
                 }
             }
@@ -221,17 +234,25 @@ impl Post {
     }
 
     /// The oldest batch in this shard's own mailbox.
-    pub fn receive(&mut self) -> Option<Batch> {
+    pub fn receive(&mut self) -> Option<Box<Batch>> {
         self.mailboxes.boxes[usize::from(self.me)].0.pop()
     }
 
     /// Takes an emptied batch back for reuse.
-    pub fn recycle(&mut self, mut batch: Batch) {
-        if self.spares.len() < SPARE_BATCHES && batch.capacity() <= 4 * SPARE_BUFFER_BYTES {
+    pub fn recycle(&mut self, mut batch: Box<Batch>) {
+        let bytes = batch.capacity();
+        let fits = bytes <= 4 * SPARE_BUFFER_BYTES && self.spare_bytes + bytes <= self.spare_bytes_max;
+        if fits && self.spares.len() < SPARE_BATCHES {
             batch.letters.clear();
             batch.bodies.clear();
+            self.spare_bytes += bytes;
             self.spares.push(batch);
         }
+    }
+
+    /// Gives back the memory that a jam needed.
+    pub fn tidy(&mut self) {
+        trim(&mut self.paused);
     }
 }
 
@@ -246,8 +267,8 @@ mod tests {
         (Post::new(Arc::clone(&mailboxes), 0, PARKED_BYTES_MAX), Post::new(mailboxes, 1, PARKED_BYTES_MAX))
     }
 
-    fn place() -> Place {
-        Place { slot: Slot::from_word(1 << 36).unwrap(), shard: 0 }
+    fn place() -> Slot {
+        Slot::from_word(1 << 36).unwrap()
     }
 
     fn ack(sequence: u64) -> Letter {
@@ -286,7 +307,7 @@ mod tests {
         writer.dispatch(&mut resumed);
         let body = vec![7; PARKED_BYTES_MAX];
         writer.write_body(1, &body, |body| Letter::Deliver {
-            slot: place().slot,
+            slot: place(),
             sequence: Sequence(1),
             from: UserId(1),
             id: MessageId(1),
@@ -295,13 +316,31 @@ mod tests {
         assert!(!writer.is_crowded(1), "a batch that was not tried yet is not parked");
         assert!(writer.dispatch(&mut resumed));
         assert!(writer.is_crowded(1) && !writer.is_crowded(0));
-        writer.pause(1, place().slot);
+        writer.pause(1, place());
         reader.receive();
         writer.dispatch(&mut resumed);
-        assert_eq!(resumed, [place().slot]);
+        assert_eq!(resumed, [place()]);
         assert!(!writer.is_crowded(1));
         let batch = reader.receive().unwrap();
         let Letter::Deliver { body: span, .. } = batch.letters[0] else { panic!("not a delivery") };
         assert_eq!(batch.body(span), body);
+    }
+
+    #[test]
+    fn spare_batches_are_bounded_in_number_size_and_sum() {
+        let (mut post, _) = post_with_room_for_one();
+        post.spare_bytes_max = 100_000;
+        for len in [4 * SPARE_BUFFER_BYTES + 1, 50_000, 40_000, 20_000] {
+            post.recycle(Box::new(Batch { letters: Vec::new(), bodies: Vec::with_capacity(len) }));
+        }
+        assert_eq!((post.spares.len(), post.spare_bytes), (2, 90_000));
+        for _ in 0..2 * SPARE_BATCHES {
+            post.recycle(Box::default());
+        }
+        assert_eq!(post.spares.len(), SPARE_BATCHES);
+        for to in [0, 1] {
+            post.write(to, ack(1));
+        }
+        assert_eq!((post.spares.len(), post.spare_bytes), (SPARE_BATCHES - 2, 90_000));
     }
 }

@@ -50,8 +50,7 @@ pub(crate) struct Session {
     pub(crate) user: UserId,
     /// The highest sequence that was delivered here: nobody can acknowledge more.
     pub(crate) delivered: Sequence,
-    /// When bytes last arrived, in ticks of [`crate::limits::HEARD_TICK`] since the shard's start; of a leaving session, when
-    /// it was told to go.
+    /// When bytes last arrived, in ticks of [`crate::limits::HEARD_TICK`] since the shard's start.
     pub(crate) heard: u32,
     /// How far the acknowledged sequence lies below `delivered`, at most.
     pub(crate) unacknowledged: u32,

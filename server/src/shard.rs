@@ -3,24 +3,25 @@
 //! Two roles meet here. For its *connections* a shard reads and writes frames; for the users whose *home* it is, it
 //! knows where they are and what is on its way to them. A message goes from the sender's shard to the recipient's home to
 //! the recipient's shard; where two of them are the same shard the step is a call, else a letter ([`crate::mailbox`]).
-//! `delivery.rs` holds these steps, `conduct.rs` what ends a session, `upkeep.rs` timeouts and the drain.
+//! `delivery.rs` holds these steps, `conduct.rs` what ends a session, `upkeep.rs` timeouts, `drain.rs` the end.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use throng_reactor::{Close, Event, Lease, Nanos, Reactor, Slot, SlotMap, Wheel};
+use throng_reactor::{AcceptPause, Close, Event, Lease, Nanos, Reactor, Slot, SlotMap};
 use throng_wire::limits::{FRAME_BYTES_MAX, FRAME_BYTES_MAX_BEFORE_LOGIN, OUTSTANDING_MAX};
 use throng_wire::native::{ErrorCode, Frame, Frames, Hello, Receiver, Recipient, VERSIONS};
 
 use crate::config::Config;
+use crate::deadlines::Deadlines;
+use crate::drain::Drain;
 use crate::figures::{Published, ShardFigures};
-use crate::home::{Home, Place, Settled};
-use crate::limits::{HEARD_TICK, PARKED_RETRY, TIMER_TICK};
+use crate::home::{Home, Settled};
+use crate::limits::{HEARD_TICK, PARKED_RETRY, SIDE_CLIENTS_MIN, spare_bytes};
 use crate::mailbox::{Letter, Mailboxes, Post};
 use crate::outbox::{Outboxes, Partials};
 use crate::session::{Session, State};
-use crate::upkeep::Drain;
 
 /// What all shards of a server share.
 #[derive(Debug)]
@@ -105,12 +106,16 @@ pub struct Shard<R> {
     pub(crate) sessions: SlotMap<Session>,
     pub(crate) outboxes: Outboxes,
     pub(crate) partials: Partials,
+    /// This shard's share of what may wait for clients.
+    side_bytes_max: usize,
     pub(crate) home: Home,
     pub(crate) post: Post,
-    /// Login timeouts and lingering goodbyes; whether they still apply is seen at the session.
-    pub(crate) timers: Wheel<Slot>,
+    /// Sessions that have not logged in yet.
+    pub(crate) logins: Deadlines,
+    /// Sessions that were told to go.
+    pub(crate) leavers: Deadlines,
     /// Sessions with something to send at the end of the turn.
-    dirty: Vec<Slot>,
+    pub(crate) dirty: Vec<Slot>,
     /// Sessions that let too much pile up in this turn, perhaps named more than once. They are closed at its end: closing
     /// one tells others, who may be overfull in turn.
     pub(crate) overfull: Vec<Slot>,
@@ -128,21 +133,27 @@ pub struct Shard<R> {
     start: Nanos,
     pub(crate) now: Nanos,
     events: Vec<Event>,
-    slots: Vec<Slot>,
+    pub(crate) slots: Vec<Slot>,
 }
 
 impl<R: Reactor> Shard<R> {
-    /// Shard number `me` over `reactor`. It does not listen yet.
+    /// Shard number `me` over the reactor of the same number ([`throng_reactor::Config::number`]): a connection's slot says whose
+    /// it is. It does not listen yet.
     pub fn new(me: u16, reactor: R, shared: Arc<Shared>) -> Shard<R> {
         let now = reactor.now();
+        let (config, shards) = (&shared.config, usize::from(shared.mailboxes.shards()));
+        let side_bytes_max = (config.side_bytes_max / shards).max(SIDE_CLIENTS_MIN * config.outbox_bytes_max);
+        let spare_bytes = spare_bytes(shards);
         Shard {
             me,
             sessions: SlotMap::default(),
-            outboxes: Outboxes::default(),
-            partials: Partials::default(),
+            outboxes: Outboxes::new(spare_bytes),
+            partials: Partials::new(side_bytes_max, spare_bytes),
+            side_bytes_max,
             home: Home::new(shared.config.epoch, shared.config.seed),
             post: Post::new(Arc::clone(&shared.mailboxes), me, shared.config.parked_bytes_max),
-            timers: Wheel::new(now, TIMER_TICK),
+            logins: Deadlines::default(),
+            leavers: Deadlines::default(),
             dirty: Vec::new(),
             overfull: Vec::new(),
             settled: Settled::new(),
@@ -216,9 +227,11 @@ impl<R: Reactor> Shard<R> {
 
     fn next_deadline(&self, parked: bool) -> Option<Nanos> {
         let retry = parked.then(|| self.now + PARKED_RETRY);
-        let drain = self.drain.as_ref().map(|drain| drain.deadline(self.now));
+        let drain = self.drain.as_ref().map(|drain| drain.deadline(self.now, self.sessions.extent()));
+        // A draining shard has its own clock for those who leave.
+        let leavers = if drain.is_none() { self.leavers.next() } else { None };
         let sweep = (!self.sessions.is_empty()).then_some(self.sweep_at);
-        [self.timers.next_deadline(), retry, drain, sweep].into_iter().flatten().min()
+        [self.logins.next(), leavers, retry, drain, sweep].into_iter().flatten().min()
     }
 
     fn event(&mut self, event: Event) {
@@ -228,7 +241,10 @@ impl<R: Reactor> Shard<R> {
             Event::Accepted { slot } => self.accepted(slot),
             Event::Closed { slot, error } => self.closed(slot, error.is_some()),
             Event::Eof { slot } => self.ended(slot),
-            Event::AcceptPaused { .. } => self.figures.accept_pauses += 1,
+            Event::AcceptPaused { why: AcceptPause::SystemFiles } => self.figures.accept_pauses += 1,
+            Event::AcceptPaused { why: AcceptPause::ProcessFiles | AcceptPause::Connections } => {
+                self.figures.accept_left_group += 1;
+            }
             // A wake says that there are letters or a drain; every turn looks for both.
             Event::AcceptResumed | Event::Wake => {}
             // A server connects to nobody.
@@ -239,12 +255,13 @@ impl<R: Reactor> Shard<R> {
     fn accepted(&mut self, slot: Slot) {
         self.figures.connections_accepted += 1;
         self.figures.logging_in += 1;
+        debug_assert_eq!(slot.reactor(), self.me, "a shard has its reactor's number");
         self.sessions.insert(slot, Session::new(self.heard_now()));
         if self.figures.logging_in > self.shared.config.logins_max as u64 {
             self.figures.closed_too_many_logins += 1;
             self.turn_away(slot, ErrorCode::TooManyLogins, "too many connections are waiting to log in");
         } else {
-            self.timers.insert(self.now + self.shared.config.login_timeout, slot);
+            self.logins.push(self.now + self.shared.config.login_timeout, slot);
         }
     }
 
@@ -273,8 +290,13 @@ impl<R: Reactor> Shard<R> {
 
     /// Keeps the beginning of a frame, unless the session was told to go by what came before it.
     fn keep(&mut self, slot: Slot, bytes: Vec<u8>) {
-        if let Some(session) = self.sessions.get_mut(slot).filter(|session| session.state != State::Leaving) {
-            self.partials.keep(&mut session.partial, bytes);
+        let Some(session) = self.sessions.get_mut(slot).filter(|session| session.state != State::Leaving)
+        else {
+            return;
+        };
+        if !self.partials.keep(&mut session.partial, bytes) {
+            self.figures.closed_no_room += 1;
+            self.turn_away(slot, ErrorCode::NoRoom, &ErrorCode::NoRoom.to_string());
         }
     }
 
@@ -302,7 +324,6 @@ impl<R: Reactor> Shard<R> {
 
     fn frame(&mut self, slot: Slot, frame: Frame<'_>) {
         let Some(session) = self.sessions.get_mut(slot) else { return };
-        let place = Place { slot, shard: self.me };
         match (session.state, frame) {
             (State::Greeting, Frame::Hello(hello)) => self.hello(slot, hello),
             (State::Greeting | State::LoggingIn, _) => self.misconduct(slot, ErrorCode::NotLoggedIn),
@@ -313,7 +334,7 @@ impl<R: Reactor> Shard<R> {
                 session.outstanding += 1;
                 let from = session.user;
                 self.figures.messages_received += 1;
-                self.send(from, to, id, place, body);
+                self.send(from, to, id, slot, body);
             }
             (State::Active, Frame::Ack { sequence }) => {
                 if sequence > session.delivered {
@@ -321,7 +342,7 @@ impl<R: Reactor> Shard<R> {
                 }
                 let user = session.user;
                 if session.acknowledge(sequence) {
-                    self.ack(user, place, sequence);
+                    self.ack(user, slot, sequence);
                 }
             }
             (State::Active, Frame::Ping { token }) => {
@@ -347,12 +368,11 @@ impl<R: Reactor> Shard<R> {
         session.user = hello.user;
         session.state = State::LoggingIn;
         session.registered = true;
-        let place = Place { slot, shard: self.me };
         let home = self.home_of(hello.user);
         if home == self.me {
-            self.login(hello.user, place);
+            self.login(hello.user, slot);
         } else {
-            self.post.write(home, Letter::Login { user: hello.user, place });
+            self.post.write(home, Letter::Login { user: hello.user, place: slot });
         }
     }
 
@@ -363,7 +383,9 @@ impl<R: Reactor> Shard<R> {
         if list {
             self.dirty.push(slot);
         }
-        if waiting > self.shared.config.outbox_bytes_max && session.state != State::Leaving {
+        let too_much = waiting > self.shared.config.outbox_bytes_max
+            || waiting > 0 && self.outboxes.bytes() > self.side_bytes_max;
+        if too_much && session.state != State::Leaving {
             self.overfull.push(slot);
         }
     }

@@ -14,6 +14,7 @@ use throng_reactor::{Backend, Reactor, Waker, epoll::Epoll, sys, uring::Uring};
 
 use crate::config::Config;
 use crate::figures::Figures;
+use crate::limits::{SHARDS_MAX, recv_buffers};
 use crate::mailbox::Mailboxes;
 use crate::shard::{Progress, Shard, Shared};
 
@@ -31,8 +32,8 @@ impl Server {
     /// # Errors
     /// What stands in the way: an address in use, a core that does not exist, no descriptors; with the shard's number.
     pub fn start(config: Config) -> io::Result<Server> {
-        if config.shards == 0 || config.shards > usize::from(u16::MAX) {
-            let text = format!("{} shards: between 1 and 65535 are possible", config.shards);
+        if config.shards == 0 || config.shards > SHARDS_MAX {
+            let text = format!("{} shards: a server has between 1 and {SHARDS_MAX}", config.shards);
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }
         let wakers = (0..config.shards).map(|_| Waker::new()).collect::<io::Result<Vec<_>>>()?;
@@ -144,6 +145,7 @@ impl Task {
         let reactor = throng_reactor::Config {
             number: self.me,
             connections_max: config.connections_max,
+            recv_buffers: recv_buffers(config.shards),
             ..Default::default()
         };
         match config.backend {

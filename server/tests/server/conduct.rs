@@ -261,7 +261,7 @@ fn a_full_server_turns_clients_away_until_somebody_leaves() {
                 std::thread::sleep(Duration::from_millis(5));
             }
         }
-        wait_until(server, "accepting paused", |figures| figures.accept_pauses > 0);
+        wait_until(server, "accepting paused", |figures| figures.accept_left_group > 0);
     });
 }
 
@@ -275,4 +275,48 @@ fn try_login(server: &Server, user: u64) -> std::io::Result<Client> {
     client.stream.peek(&mut [0])?;
     assert_eq!(client.read(), Got::Welcome);
     Ok(client)
+}
+
+#[test]
+fn many_unfinished_frames_are_bounded_in_sum_and_the_rest_goes_on() {
+    let config = Config { side_bytes_max: 0, outbox_bytes_max: 1024, ..Config::default() };
+    on_every_server(&config, |server| {
+        // A thousand bytes of a longer frame; a shard has room for sixteen of them.
+        let mut half = vec![0; 1000];
+        half[..5].copy_from_slice(&[0, 8, 0, 0, 3]);
+        let mut clients: Vec<Client> = (1..=100).map(|user| Client::login(server, user)).collect();
+        for client in &mut clients {
+            client.stream.write_all(&half).unwrap();
+        }
+        let room = 16 * server.figures().shards.len() as u64;
+        wait_until(server, "those beyond the sum are told to go", |figures| {
+            figures.closed_no_room >= 100 - room
+        });
+        assert!(server.figures().total().closed_no_room < 100, "those within it stay");
+        clients.last_mut().unwrap().expect_error(ErrorCode::NoRoom);
+        drop(clients);
+        bystanders_still_chat(server);
+    });
+}
+
+#[test]
+fn many_slow_readers_are_bounded_in_sum() {
+    let config = Config { side_bytes_max: 0, outbox_bytes_max: 64 * 1024, ..impatient() };
+    on_every_server(&config, |server| {
+        let slow: Vec<Client> = (1..=60).map(|user| Client::login(server, user)).collect();
+        for client in &slow {
+            SockRef::from(&client.stream).set_recv_buffer_size(4096).unwrap();
+        }
+        let mut senders: Vec<Client> = (101..=160).map(|user| Client::login(server, user)).collect();
+        // Nobody lets more wait than allowed, but all together do: a shard has room for a MiB.
+        let body = vec![7; 60_000];
+        for id in 1..=3 {
+            for (to, sender) in (1..).zip(&mut senders) {
+                sender.send(id, to, &body);
+            }
+        }
+        wait_until(server, "some are told to go", |figures| figures.closed_no_room > 0);
+        drop((slow, senders));
+        bystanders_still_chat(server);
+    });
 }

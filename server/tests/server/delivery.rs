@@ -258,3 +258,11 @@ fn a_shard_that_cannot_start_is_an_error_and_not_a_hang() {
         Server::start(Config { listen, shards: 2, cpus, ..Config::default() }).unwrap_err().to_string();
     assert!(error.contains("shard 1") && error.contains("1000"), "{error}");
 }
+
+#[test]
+fn more_shards_than_slots_can_tell_apart_are_refused_with_the_number() {
+    for shards in [0, 4097] {
+        let error = Server::start(Config { shards, ..Config::default() }).unwrap_err().to_string();
+        assert!(error.contains(&format!("{shards} shards")) && error.contains("4096"), "{error}");
+    }
+}

@@ -135,6 +135,8 @@ codes! {
         SlowReader = 10, "the client reads too slowly";
         /// As many connections wait for their login as the server allows.
         TooManyLogins = 11, "too many connections are waiting to log in";
+        /// The server has no room for the beginning of another frame.
+        NoRoom = 12, "the server holds too many unfinished frames";
     }
 }
 
