@@ -4,4 +4,5 @@
 mod faults;
 mod foreign;
 mod harness;
+mod storm;
 mod whole;
