@@ -12,7 +12,7 @@ pub(crate) fn scenario(command: &ScenarioCommand) -> Outcome {
         ScenarioCommand::List => {
             for shipped in shipped() {
                 let scenario = load(shipped.name).map_err(|error| Failure::broke(chain(&error)))?;
-                println!("{:<10} {}", shipped.name, scenario.about);
+                println!("{:<16} {}", shipped.name, scenario.about);
             }
         }
         ScenarioCommand::Show { name } => {

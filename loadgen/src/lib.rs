@@ -3,7 +3,8 @@
 //! ```text
 //!  scenario (TOML) + overrides + seed  ──> plan ──> load: one worker per thread ──> outcome
 //!                                                      │
-//!    ramp       when each user connects                │  shared: three gates that all workers pass together
+//!    ramp       when each user connects                │  shared: gates that all workers pass together
+//!    storm      who connects again, and when           │
 //!    schedule   when each message is due               │
 //!    user       one person as a small state machine    │
 //!    crowd      everybody whom one worker plays        │

@@ -112,6 +112,53 @@ fn what_is_measured_is_handed_over_while_it_runs() {
 }
 
 #[test]
+fn users_of_every_backend_come_back_after_a_storm() {
+    let target = echo_server();
+    for backend in [Backend::Epoll, Backend::IoUring] {
+        if throng_reactor::backend::select(Requested::Named(backend)).is_err() {
+            continue; // As above.
+        }
+        let set = Overrides {
+            protocol: Some(Protocol::Echo),
+            connections: Some(40),
+            rate_per_s: Some(400.0),
+            warmup: Some(Duration::ZERO),
+            duration: Some(Duration::from_millis(100)),
+            reconnect_base: Some(Duration::from_millis(50)),
+            ..Overrides::default()
+        };
+        let plan = Plan::new(&scenario::load("reconnect-storm").unwrap(), &set).unwrap();
+        let options = Options { backend: Requested::Named(backend), threads: 2, ..options(target, &plan) };
+        let outcome = Load::start(plan, options).unwrap().wait().unwrap();
+        let storm = outcome.storm.as_ref().unwrap();
+        assert_eq!((storm.users, storm.back, storm.attempts), (20, 20, 20), "{storm:?}");
+        let connections = &outcome.connections;
+        assert_eq!((connections.established, connections.closed_by_plan, connections.lost), (40, 40, 0));
+        assert_eq!((outcome.messages.planned, outcome.messages.delivered), (40, 40));
+        assert_eq!(outcome.accounting_error, None);
+    }
+}
+
+#[test]
+fn a_ramp_that_is_stopped_ends_with_those_who_are_in() {
+    let target = echo_server();
+    let mut plan = plan(10_000);
+    plan.ramp = throng_loadgen::Ramp::at_rate(10_000, 100.0);
+    let load = Load::start(plan.clone(), options(target, &plan)).unwrap();
+    while load.progress().established < 5 {
+        std::thread::yield_now();
+    }
+    load.stop_ramp("1.0 GB free, 2.0 GB are kept");
+    load.stop();
+    let outcome = load.wait().unwrap();
+    let Some(EarlyEnd::MemoryGuard(why)) = &outcome.early_end else { panic!("{:?}", outcome.early_end) };
+    assert!(why.starts_with("1.0 GB"), "the first reason stands: {why}");
+    let connections = &outcome.connections;
+    assert!(connections.established >= 5 && connections.closed_by_plan == connections.established);
+    assert_eq!((connections.failed, connections.lost), (0, 0));
+}
+
+#[test]
 fn too_few_descriptors_are_an_error_that_names_the_remedy() {
     let plan = plan(1_000_000_000);
     let target = SocketAddr::from(([10, 0, 0, 1], 1));

@@ -4,6 +4,7 @@
 //!   threshold = metric comparison value
 //!   metric    = [latency "."] statistic | scalar      a bare statistic is planned_to_delivered
 //!   latency   = planned_to_delivered | written_to_delivered | send_lag | connect_lag | connect | login
+//!             | reconnect_lag | reconnect | login_again                       of those who come back in a storm
 //!   statistic = min | mean | p50 | p90 | p95 | p99 | p999 | p9999 | max      also as p99.9, p99.99
 //!   value     = number with us, ms, s for a latency; with k, m for anything else
 //! ```
@@ -19,13 +20,30 @@ type LatencyOf = (&'static str, fn(&Summary) -> &Latency);
 /// Its name, its figure, and the share of the samples that must have arrived for it to be known.
 type Statistic = (&'static str, fn(&Latency) -> Option<f64>, f64);
 
-const LATENCIES: [LatencyOf; 6] = [
+/// A distribution that was not measured.
+static NOTHING: Latency = Latency {
+    count: 0,
+    min: None,
+    mean: None,
+    p50: None,
+    p90: None,
+    p95: None,
+    p99: None,
+    p999: None,
+    p9999: None,
+    max: None,
+};
+
+const LATENCIES: [LatencyOf; 9] = [
     ("planned_to_delivered", |s| &s.latency_us.planned_to_delivered),
     ("written_to_delivered", |s| &s.latency_us.written_to_delivered),
     ("send_lag", |s| &s.latency_us.send_lag),
     ("connect_lag", |s| &s.latency_us.connect_lag),
     ("connect", |s| &s.latency_us.connect),
     ("login", |s| &s.latency_us.login),
+    ("reconnect_lag", |s| s.storm.as_ref().map_or(&NOTHING, |storm| &storm.connect_lag_us)),
+    ("reconnect", |s| s.storm.as_ref().map_or(&NOTHING, |storm| &storm.connect_us)),
+    ("login_again", |s| s.storm.as_ref().map_or(&NOTHING, |storm| &storm.login_us)),
 ];
 
 const STATISTICS: [Statistic; 9] = [
@@ -40,7 +58,7 @@ const STATISTICS: [Statistic; 9] = [
     ("max", |l| l.max, 1.0),
 ];
 
-const SCALARS: [Scalar; 19] = [
+const SCALARS: [Scalar; 21] = [
     ("rate", |s| s.messages.rate_per_s),
     ("accepted_rate", |s| s.messages.accepted_rate_per_s),
     ("lost", |s| Some(s.messages.lost as f64)),
@@ -55,6 +73,8 @@ const SCALARS: [Scalar; 19] = [
     ("lost_connections", |s| Some(s.connections.lost as f64)),
     ("established", |s| Some(s.connections.established as f64)),
     ("connect_rate", |s| s.connections.connect_rate_per_s),
+    ("storm_last_back_s", |s| s.storm.as_ref()?.last_back_after_s),
+    ("storm_never_back", |s| Some(s.storm.as_ref()?.never_back as f64)),
     ("messages_per_cpu_s", |s| s.server.as_ref()?.messages_per_cpu_s),
     ("server_user_bytes_per_connection", |s| s.server.as_ref()?.user_bytes_per_connection),
     ("kernel_bytes_per_connection", |s| s.kernel.bytes_per_connection),
@@ -204,6 +224,7 @@ impl Threshold {
         let planned = match LATENCIES[latency].0 {
             "planned_to_delivered" | "written_to_delivered" => summary.messages.window.planned,
             "connect" | "login" => summary.connections.target,
+            "reconnect" | "login_again" => summary.storm.as_ref().map_or(0, |storm| storm.users),
             _ => return false, // the generator's own
         };
         let share = STATISTICS[statistic].2;
@@ -218,23 +239,18 @@ impl Threshold {
     pub fn own_lateness(&self, summary: &Summary, measured: f64) -> Option<(&'static str, f64)> {
         let Metric::Latency { latency, statistic } = self.metric else { return None };
         let validity = &summary.validity;
-        let (name, lag, floor, share) = match LATENCIES[latency].0 {
+        let connecting = (validity.connect_lag_p99_us_floor, validity.connect_lag_p99_share_max);
+        let (name, (floor, share)) = match LATENCIES[latency].0 {
             // A closed loop's planned instant is the attempt.
-            "planned_to_delivered" | "written_to_delivered" if !summary.plan.is_closed_loop() => (
-                "send lag",
-                &summary.latency_us.send_lag,
-                validity.send_lag_p99_us_floor,
-                validity.send_lag_p99_share_max,
-            ),
-            "connect" | "login" => (
-                "connect lag",
-                &summary.latency_us.connect_lag,
-                validity.connect_lag_p99_us_floor,
-                validity.connect_lag_p99_share_max,
-            ),
+            "planned_to_delivered" | "written_to_delivered" if !summary.plan.is_closed_loop() => {
+                ("send_lag", (validity.send_lag_p99_us_floor, validity.send_lag_p99_share_max))
+            }
+            "connect" | "login" => ("connect_lag", connecting),
+            "reconnect" | "login_again" => ("reconnect_lag", connecting),
             _ => return None,
         };
-        let lag = STATISTICS[statistic].1(lag)?;
+        let (_, lag) = LATENCIES.iter().find(|(known, _)| *known == name)?;
+        let lag = STATISTICS[statistic].1(lag(summary))?;
         (lag > floor.max(share * measured)).then_some((name, lag))
     }
 

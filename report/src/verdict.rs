@@ -4,6 +4,8 @@
 //! duplicated, reordered, corrupted or made up, and a server that died, are FAIL whatever else happened; apart from them
 //! INVALID outranks FAIL.
 
+mod ramp;
+
 use crate::schema::{Latency, Outcome, Reason, Summary, Verdict};
 use crate::threshold::Threshold;
 
@@ -13,10 +15,6 @@ const BUSY_CORE_SHARE: f64 = 0.85;
 const SATURATED_CORE_SHARE: f64 = 0.97;
 /// Share of time that a hypervisor may take.
 const STEAL_SHARE: f64 = 0.01;
-/// Share of its length by which a ramp may be late, beside [`RAMP_LATE_S`].
-const RAMP_LATE_SHARE: f64 = 0.1;
-/// Seconds by which every ramp may be late: the last one's login takes its time.
-const RAMP_LATE_S: f64 = 0.2;
 /// Share of packets that a loopback may drop or repeat.
 const LOOPBACK_LOSS_SHARE: f64 = 0.001;
 
@@ -242,12 +240,13 @@ fn threshold_reason(
         (Outcome::Broken, Some(measured)) => match threshold.own_lateness(summary, measured) {
             Some((name, lag)) => {
                 let text = format!(
-                    "threshold {} is broken (measured {}), but the generator was late there itself: {name} {}",
+                    "threshold {} is broken (measured {}), but the generator was late there itself: {} {}",
                     result.text,
                     figure(measured),
+                    name.replace('_', " "),
                     figure(lag),
                 );
-                reasons.invalid(&format!("threshold_{}", name.replace(' ', "_")), text);
+                reasons.invalid(&format!("threshold_{name}"), text);
             }
             None => {
                 let text = format!("threshold {} is broken: measured {}", result.text, figure(measured));
@@ -284,7 +283,7 @@ fn warnings(summary: &Summary) -> Vec<String> {
         };
         warnings.push(format!("the generator's busiest core was {:.0} % busy: {limit}", busy * 100.0));
     }
-    warnings.extend(ramp_warnings(summary));
+    warnings.extend(ramp::warnings(summary));
     if let Some(steal) = summary.machine.steal_share.filter(|steal| *steal > STEAL_SHARE) {
         warnings.push(format!("the hypervisor took {:.1} % of the CPU time", steal * 100.0));
     }
@@ -309,53 +308,12 @@ fn warnings(summary: &Summary) -> Vec<String> {
     warnings
 }
 
-/// Whether the ramp kept its promise, and who is to blame for what it lacks. A late ramp spoils no latency of a message and no
-/// memory of a connection, so it is no reason for INVALID; a threshold on `connect` or `login` that it broke is.
-fn ramp_warnings(summary: &Summary) -> Vec<String> {
-    let (connections, validity) = (&summary.connections, &summary.validity);
-    let mut warnings = Vec::new();
-    let late = |name: &str, lag: &Latency, connect: &Latency| {
-        let allowed =
-            validity.connect_lag_p99_us_floor.max(validity.connect_lag_p99_share_max * connect.p99?);
-        let lag = lag.p99.filter(|lag| *lag > allowed)?;
-        Some(format!(
-            "the generator was late to begin connections {name}: connect lag p99 {:.1} ms, allowed are {:.1} ms; \
-             connect and login times are partly its own",
-            lag / 1e3,
-            allowed / 1e3,
-        ))
-    };
-    let latencies = &summary.latency_us;
-    let all_at_once = summary.storm.as_ref().is_some_and(|storm| storm.kind == "login");
-    let first = if all_at_once { "of the storm" } else { "of the ramp" };
-    warnings.extend(late(first, &latencies.connect_lag, &latencies.connect));
-    if let Some(storm) = summary.storm.as_ref().filter(|storm| storm.kind == "reconnect") {
-        warnings.extend(late("of the storm", &storm.connect_lag_us, &storm.connect_us));
-    }
-    if let (Some(planned), Some(achieved)) =
-        (connections.planned_connect_rate_per_s, connections.connect_rate_per_s)
-    {
-        let (promised_s, took_s) =
-            (connections.target as f64 / planned, connections.established as f64 / achieved);
-        if took_s > promised_s * (1.0 + RAMP_LATE_SHARE) + RAMP_LATE_S {
-            let text = format!("the ramp took {took_s:.1} s instead of {promised_s:.1} s");
-            warnings.push(match connections.held_back {
-                0 => text,
-                held => format!(
-                    "{text}: {held} connections waited because the server had not let in those before them"
-                ),
-            });
-        }
-    }
-    warnings
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::schema::{Connections, MessageWindow};
 
-    fn passing() -> Summary {
+    pub(super) fn passing() -> Summary {
         let mut summary = Summary::default();
         summary.plan.connections = 10;
         summary.plan.rate_per_s = Some(1000.0);

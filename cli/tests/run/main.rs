@@ -6,4 +6,5 @@ mod foreign;
 mod harness;
 mod lab;
 mod memory;
+mod storm;
 mod whole;
