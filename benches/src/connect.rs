@@ -8,7 +8,7 @@
 //!
 //! No readiness, no read, no write, no login: a server that logs its clients in has to do all of this too, so what it costs
 //! beyond is its own. Threads of a pair share a port, and connections a source address only up to
-//! [`CONNECTIONS_PER_SOURCE`], so that nothing searches; both block, so that nothing polls.
+//! `CONNECTIONS_PER_SOURCE`, so that nothing searches; both block, so that nothing polls.
 //!
 //! In the end the load resets everything: nothing stays in TIME_WAIT.
 
