@@ -2,7 +2,7 @@
 //!
 //! An idle connection has one multishot poll in the kernel and nothing else. What the poll announces is received into
 //! a buffer of the pool, so buffers are held only by bytes. Sockets are direct descriptors: each ring has a table of
-//! them, and a reactor as many rings as its connections need ([`table`]).
+//! them, and a reactor as many rings as its connections need (`table.rs`).
 //!
 //! ```text
 //!   turn:  listed connections ─> recv        (calls since the last turn: send, cancel, close, ..)

@@ -17,7 +17,7 @@ pub struct Server {
     /// How it talks to the kernel.
     pub backend: Option<Backend>,
     /// User-space memory per established connection, all in: anonymous memory and rings, above those of a process that
-    /// has started and holds neither pools nor rings. See [`super::memory`].
+    /// has started and holds neither pools nor rings. See `memory.rs`.
     pub user_bytes_per_connection: Option<f64>,
     /// Its busiest core in the window, 0 to 1.
     pub busiest_core: Option<f64>,
@@ -45,7 +45,7 @@ pub struct Backend {
 pub struct Kernel {
     /// Kernel memory in slab caches per end of an established connection, all in.
     pub bytes_per_connection: Option<f64>,
-    /// Of that: beyond the socket itself, because somebody watches it. See [`super::memory`].
+    /// Of that: beyond the socket itself, because somebody watches it. See `memory.rs`.
     pub extra_bytes_per_connection: Option<f64>,
     /// Counters that grew during the run, by as much. Names as nstat(8) prints them (`TcpRetransSegs`,
     /// `TcpExtListenOverflows`), and `softnet_processed`, `softnet_dropped`, `softnet_time_squeeze`.
