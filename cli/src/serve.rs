@@ -45,13 +45,9 @@ pub(crate) fn serve(args: &ServeArgs) -> Outcome {
     );
     let admin = match args.admin {
         Some(address) => {
-            let (server, backend, begun) = (Arc::clone(&server), backend.clone(), Instant::now());
-            let cpus: Vec<u32> = cpus.iter().map(|&core| core as u32).collect();
-            let told = admin::listen(address, move || ServerFigures {
-                memory_at_start: at_start,
-                ..figures(&server, &backend, &cpus, begun)
-            })
-            .map_err(|error| Failure::broke(error.to_string()))?;
+            let (server, about) = (Arc::clone(&server), About::new(&backend, &cpus, at_start));
+            let told = admin::listen(address, move || about.figures(&server))
+                .map_err(|error| Failure::broke(error.to_string()))?;
             told.to_string()
         }
         None => "off".to_owned(),
@@ -114,18 +110,39 @@ fn config(args: &ServeArgs, backend: &Selected, cpus: Vec<usize>, shards: usize)
     }
 }
 
-fn figures(server: &Server, backend: &Selected, cpus: &[u32], begun: Instant) -> ServerFigures {
-    ServerFigures {
-        throng_version: env!("CARGO_PKG_VERSION").to_owned(),
-        pid: std::process::id(),
-        uptime_s: begun.elapsed().as_secs_f64(),
-        memory: memory::footprint("self").unwrap_or_default(),
-        memory_at_start: Footprint::default(),
-        available_bytes: Available::new().bytes(),
-        backend_requested: backend.requested.to_string(),
-        backend_active: backend.active.to_string(),
-        backend_reason: backend.reason.clone(),
-        cpus: cpus.to_vec(),
-        server: server.figures(),
+/// What the admin socket tells besides the server's own figures.
+struct About {
+    backend: Selected,
+    cpus: Vec<u32>,
+    begun: Instant,
+    memory_at_start: Footprint,
+    available: Available,
+}
+
+impl About {
+    fn new(backend: &Selected, cpus: &[usize], memory_at_start: Footprint) -> About {
+        About {
+            backend: backend.clone(),
+            cpus: cpus.iter().map(|&core| core as u32).collect(),
+            begun: Instant::now(),
+            memory_at_start,
+            available: Available::new(),
+        }
+    }
+
+    fn figures(&self, server: &Server) -> ServerFigures {
+        ServerFigures {
+            throng_version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            uptime_s: self.begun.elapsed().as_secs_f64(),
+            memory: memory::footprint("self").unwrap_or_default(),
+            memory_at_start: self.memory_at_start.clone(),
+            available_bytes: self.available.bytes(),
+            backend_requested: self.backend.requested.to_string(),
+            backend_active: self.backend.active.to_string(),
+            backend_reason: self.backend.reason.clone(),
+            cpus: self.cpus.clone(),
+            server: server.figures(),
+        }
     }
 }

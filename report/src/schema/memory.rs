@@ -116,7 +116,7 @@ pub struct SlabGrowth {
 }
 
 /// Memory that could be had on the machine that the generator runs on: MemAvailable, or what the tightest memory cgroup has
-/// left, whichever is less.
+/// left, whichever is less; without reclaimable slab that came with the run, since sockets hold it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct MachineMemory {
