@@ -75,6 +75,9 @@ pub struct Connected {
 #[derive(Clone)]
 struct Share {
     cpus: Vec<usize>,
+    thread: usize,
+    /// Of its side.
+    threads: usize,
     connections: u64,
     /// Locked until all threads are ready.
     start: Arc<RwLock<()>>,
@@ -108,7 +111,9 @@ pub fn run(plan: &Plan) -> io::Result<Connected> {
     for thread in 0..threads {
         let connections = (plan.connections - first) / (threads - thread);
         let share = |cpus: &[usize]| Share {
-            cpus: one_of(cpus, thread),
+            cpus: cpus.to_vec(),
+            thread: thread as usize,
+            threads: threads as usize,
             connections,
             start: Arc::clone(&start),
             hold: Arc::clone(&hold),
@@ -144,11 +149,6 @@ pub fn run(plan: &Plan) -> io::Result<Connected> {
     })
 }
 
-/// Thread by thread the next core.
-fn one_of(cpus: &[usize], thread: u64) -> Vec<usize> {
-    cpus.get(thread as usize % cpus.len().max(1)).copied().into_iter().collect()
-}
-
 fn panicked() -> io::Error {
     io::Error::other("a thread panicked")
 }
@@ -156,8 +156,8 @@ fn panicked() -> io::Error {
 impl Share {
     /// Runs a thread: what `make` returns is held until everybody has everything.
     fn play<T>(&self, make: impl FnOnce(&Share) -> io::Result<T>) {
-        let prepared = if self.cpus.is_empty() { Ok(()) } else { affinity::pin(&self.cpus) };
-        let made = prepared.and_then(|()| files::private_table(&[])).and_then(|()| make(self));
+        let seated = affinity::take_seat(&self.cpus, self.thread, self.threads);
+        let made = seated.and_then(|_| files::private_table(&[])).and_then(|()| make(self));
         let (outcome, held) = match made {
             Ok(held) => (Ok(()), Some(held)),
             Err(error) => (Err(error), None),

@@ -95,10 +95,5 @@ pub const CONNECTIONS_PER_SOURCE: u32 = 8000;
 /// the limit on open files allows it.
 pub const RING_CONNECTIONS: u64 = 16_384;
 
-/// Workers up to which each has all of the receive buffers that a reactor has by default.
-pub const RECV_WORKERS: u32 = 4;
-/// Receive buffers of a worker, at least.
-pub const RECV_BUFFERS_MIN: u16 = 32;
-
 /// Descriptors of a worker that are not connections: wakers, ring, timer, logs.
 pub const RESERVED_FILES: u64 = 64;

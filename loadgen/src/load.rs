@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use throng_reactor::epoll::Epoll;
+use throng_reactor::limits::recv_buffers;
 use throng_reactor::sys::{affinity, clock, files, usage};
 use throng_reactor::uring::Uring;
 use throng_reactor::{Backend, Config, Nanos, Reactor, Requested, Selected, Waker};
 
 use crate::gate::{EarlyEnd, Interval, Phase, Shared, Times};
-use crate::limits::{CONNECTS_IN_FLIGHT, RECV_BUFFERS_MIN, RECV_WORKERS, RESERVED_FILES, RING_CONNECTIONS};
+use crate::limits::{CONNECTS_IN_FLIGHT, RESERVED_FILES, RING_CONNECTIONS};
 use crate::outcome::{Outcome, Record, Run, ThreadUse};
 use crate::worker::{Step, Worker};
 use crate::{Plan, Sources};
@@ -271,32 +272,27 @@ struct Seat {
 impl Seat {
     fn play(self, waker: Waker) -> io::Result<Record> {
         let alarm = Alarm(Some(Arc::clone(&self.shared)));
-        let record = self.prepare().and_then(|config| match self.backend {
-            Backend::IoUring => self.run(Uring::new(&config, waker)?),
-            Backend::Epoll => self.run(Epoll::new(&config, waker)?),
-        })?;
+        let cpu = affinity::take_seat(&self.options.cpus, self.number, self.shared.workers() as usize)?;
+        let config = self.prepare()?;
+        let mut record = match self.backend {
+            Backend::IoUring => self.run(Uring::new(&config, waker)?)?,
+            Backend::Epoll => self.run(Epoll::new(&config, waker)?)?,
+        };
+        record.thread.cpu = cpu;
         alarm.disarm();
         Ok(record)
     }
 
-    /// The thread's core and table. Returns what its reactor is made with.
+    /// The thread's table. Returns what its reactor is made with.
     fn prepare(&self) -> io::Result<Config> {
-        if let Some(cpu) = self.cpu() {
-            affinity::pin(&[cpu])?;
-        }
         if self.options.private_tables {
             files::private_table(&self.keep)?;
         }
         Ok(Config {
             number: self.number as u16,
-            recv_buffers: recv_buffers(self.shared.workers()),
+            recv_buffers: recv_buffers(self.shared.workers() as usize),
             ..Config::default()
         })
-    }
-
-    fn cpu(&self) -> Option<usize> {
-        let cpus = &self.options.cpus;
-        (!cpus.is_empty()).then(|| cpus[self.number % cpus.len()])
     }
 
     fn run<R: Reactor>(&self, reactor: R) -> io::Result<Record> {
@@ -327,7 +323,7 @@ impl Seat {
         }
         let mut record = worker.finish();
         record.thread =
-            ThreadUse { cpu: self.cpu(), cpu_ns: used.cpu, run_queue_ns: used.run_queue, wall_ns: used.at };
+            ThreadUse { cpu: None, cpu_ns: used.cpu, run_queue_ns: used.run_queue, wall_ns: used.at };
         Ok(record)
     }
 }
@@ -341,13 +337,6 @@ fn files_needed(backend: Backend, users: u64, workers: u64, limit: u64) -> u64 {
         Backend::IoUring => 2 * (users.div_ceil(limit.clamp(1, RING_CONNECTIONS)) + workers),
     };
     files + RESERVED_FILES
-}
-
-/// Receive buffers of each of so many workers: few workers have much to receive each, and of many only some have at one time.
-fn recv_buffers(workers: u32) -> u16 {
-    let share = u32::from(throng_reactor::limits::RECV_BUFFERS) * RECV_WORKERS / workers.max(RECV_WORKERS);
-    let fewer = if share.is_power_of_two() { share } else { share.next_power_of_two() / 2 };
-    (fewer as u16).max(RECV_BUFFERS_MIN)
 }
 
 /// What the calling thread has used, in nanoseconds.
@@ -449,11 +438,5 @@ mod tests {
         assert!(files_needed(uring, 1_000_000, 1, 1024) < 1024 * 3, "a small limit makes small rings");
         assert!(files_needed(uring, 1_000_000, 1, 1024) > 1024, "and of them too many");
         assert!(files_needed(uring, 1 << 30, 4, 20_000) > 20_000);
-    }
-
-    #[test]
-    fn receive_pools_are_powers_of_two_and_shrink_with_the_workers() {
-        let pools = [1, 4, 5, 8, 53, 1000].map(recv_buffers);
-        assert_eq!(pools, [512, 512, 256, 256, 32, 32]);
     }
 }

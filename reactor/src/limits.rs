@@ -19,6 +19,19 @@ pub const RECV_BUFFER_BYTES: u32 = 4096;
 /// were never needed at once are never touched.
 pub const RECV_BUFFERS: u16 = 512;
 
+/// Receive buffers of each of `reactors` in one process: [`RECV_BUFFERS`] of up to four and fewer of more, so that all together
+/// take 8 MiB up to 64 of them. A buffer that was used once stays resident, and every reactor uses all of its own in turn. 32 are
+/// a few turns of sparse traffic, and who is out of buffers only takes one turn more.
+pub const fn recv_buffers(reactors: usize) -> u16 {
+    let mut buffers = RECV_BUFFERS;
+    while buffers > 32 && buffers as usize * reactors > 4 * RECV_BUFFERS as usize {
+        buffers /= 2;
+    }
+    buffers
+}
+const _: () = assert!(recv_buffers(1) == 512 && recv_buffers(4) == 512 && recv_buffers(5) == 256);
+const _: () = assert!(recv_buffers(53) == 32 && recv_buffers(4096) == 32);
+
 /// Default of direct descriptors in one ring's table: 256 buckets of the kernel's table of polls then hold 128 each, so
 /// cancelling one stays cheap, and the ring's own memory is 5 bytes per connection.
 pub const TABLE_MAX: u16 = 1 << 15;

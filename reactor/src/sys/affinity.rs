@@ -1,4 +1,4 @@
-//! Which cores a thread may run on.
+//! Which cores a thread may run on, and how threads share one.
 
 use std::io;
 
@@ -34,6 +34,32 @@ pub fn pin(cpus: &[usize]) -> io::Result<()> {
         .map_err(|error| io::Error::new(error.kind(), format!("cannot run on cores {cpus:?}: {error}")))
 }
 
+/// Gives the calling thread, number `number` of `threads`, its core: one after the other of `cpus`, and around again. Where there
+/// are more threads than cores (of those that may be used, if `cpus` is empty) they take turns. Returns the core.
+///
+/// # Errors
+/// EINVAL when the core does not exist or may not be used.
+pub fn take_seat(cpus: &[usize], number: usize, threads: usize) -> io::Result<Option<usize>> {
+    let cpu = (!cpus.is_empty()).then(|| cpus[number % cpus.len()]);
+    let cores = if cpus.is_empty() { allowed()?.len() } else { cpus.len() };
+    if let Some(cpu) = cpu {
+        pin(&[cpu])?;
+    }
+    if threads > cores {
+        // Where a sandbox forbids it they interrupt each other: that costs some speed and nothing else.
+        let _ = take_turns();
+    }
+    Ok(cpu)
+}
+
+/// Lets the calling thread wait for its turn: when it wakes it does not interrupt the one that runs on its core (SCHED_BATCH). An
+/// event loop runs for microseconds and then sleeps, so to interrupt it only costs two switches more.
+fn take_turns() -> io::Result<()> {
+    let priority = libc::sched_param { sched_priority: 0 };
+    // SAFETY: 0 means the calling thread; the pointer is that of `priority`, which outlives the call.
+    check(unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const priority) }).map(drop)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -47,6 +73,30 @@ mod tests {
         })
         .join()
         .unwrap();
+    }
+
+    #[test]
+    fn threads_get_one_core_after_the_other_and_take_turns_where_they_share() {
+        let cores = allowed().unwrap();
+        let policy_of = |cpus: Vec<usize>, number, threads| {
+            let seated = std::thread::spawn(move || {
+                let cpu = take_seat(&cpus, number, threads).unwrap();
+                // SAFETY: 0 means the calling thread; the call touches no memory.
+                (cpu, allowed().unwrap(), unsafe { libc::sched_getscheduler(0) })
+            });
+            seated.join().unwrap()
+        };
+        let last = cores[cores.len() - 1];
+        assert_eq!(
+            policy_of(cores.clone(), cores.len() - 1, cores.len()),
+            (Some(last), vec![last], libc::SCHED_OTHER)
+        );
+        let (first, crowd) = (cores[0], cores.len() + 1);
+        assert_eq!(
+            policy_of(cores.clone(), cores.len(), crowd),
+            (Some(first), vec![first], libc::SCHED_BATCH)
+        );
+        assert_eq!(policy_of(vec![], 0, crowd), (None, cores, libc::SCHED_BATCH));
     }
 
     #[test]
