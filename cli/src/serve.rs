@@ -38,14 +38,15 @@ pub(crate) fn serve(args: &ServeArgs) -> Outcome {
     let mut reserve = Reserve::new(args.memory_reserve);
     let files = prepare::files_per_table()?;
     let shards = prepare::shards(args.connections, args.server.shards, cpus.len(), files, backend.active)?;
-    let at_start = memory::footprint("self").unwrap_or_default();
+    let config = config(args, &backend, cpus.clone(), shards);
+    let about = About::new(&backend, &config);
     let server = Arc::new(
-        Server::start(config(args, &backend, cpus.clone(), shards))
+        Server::start(config)
             .map_err(|error| Failure::broke(format!("the server did not start: {error}")))?,
     );
     let admin = match args.admin {
         Some(address) => {
-            let (server, about) = (Arc::clone(&server), About::new(&backend, &cpus, at_start));
+            let server = Arc::clone(&server);
             let told = admin::listen(address, move || about.figures(&server))
                 .map_err(|error| Failure::broke(error.to_string()))?;
             told.to_string()
@@ -99,6 +100,7 @@ fn config(args: &ServeArgs, backend: &Selected, cpus: Vec<usize>, shards: usize)
         backend: backend.active,
         shards,
         cpus,
+        defer_accept: args.server.defer_accept.unwrap_or(default.defer_accept),
         login_timeout: args.login_timeout.unwrap_or(default.login_timeout),
         idle_timeout: args.idle_timeout.unwrap_or(default.idle_timeout),
         delay_per_turn: args.server.delay_per_turn.unwrap_or_default(),
@@ -114,18 +116,21 @@ fn config(args: &ServeArgs, backend: &Selected, cpus: Vec<usize>, shards: usize)
 struct About {
     backend: Selected,
     cpus: Vec<u32>,
+    defer_accept: Duration,
     begun: Instant,
     memory_at_start: Footprint,
     available: Available,
 }
 
 impl About {
-    fn new(backend: &Selected, cpus: &[usize], memory_at_start: Footprint) -> About {
+    /// Looks at the memory before the server takes any.
+    fn new(backend: &Selected, config: &Config) -> About {
         About {
             backend: backend.clone(),
-            cpus: cpus.iter().map(|&core| core as u32).collect(),
+            cpus: config.cpus.iter().map(|&core| core as u32).collect(),
+            defer_accept: config.defer_accept,
             begun: Instant::now(),
-            memory_at_start,
+            memory_at_start: memory::footprint("self").unwrap_or_default(),
             available: Available::new(),
         }
     }
@@ -136,11 +141,12 @@ impl About {
             pid: std::process::id(),
             uptime_s: self.begun.elapsed().as_secs_f64(),
             memory: memory::footprint("self").unwrap_or_default(),
-            memory_at_start: self.memory_at_start.clone(),
+            memory_at_start: self.memory_at_start,
             available_bytes: self.available.bytes(),
             backend_requested: self.backend.requested.to_string(),
             backend_active: self.backend.active.to_string(),
             backend_reason: self.backend.reason.clone(),
+            defer_accept_s: Some(self.defer_accept.as_secs_f64()),
             cpus: self.cpus.clone(),
             server: server.figures(),
         }

@@ -46,9 +46,12 @@
 //!     most [`crate::limits::READS_PER_TURN`] buffers from one connection.
 //! 12. Receive buffers come from a pool of the reactor's ([`Config::recv_buffers`]). When it is empty, connections wait
 //!     for a returned one, in order; bytes stay in the kernel. Leases are returned by dropping them.
+//! 13. With [`Config::defer_accept`] a client is accepted when its first bytes are there, or after that time without any. In
+//!     between it is the kernel's, which lets it go without a word should it reset.
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::{Lease, Nanos, Slot, Waker};
 
@@ -63,6 +66,10 @@ pub struct Config {
     pub recv_buffer_bytes: u32,
     /// Connections that the reactor holds at once; beyond it accepting pauses and connecting fails with EMFILE.
     pub connections_max: usize,
+    /// How long the kernel keeps a new client back that has sent nothing yet, in whole seconds (TCP_DEFER_ACCEPT). Who speaks
+    /// at once is accepted with its first bytes, which saves a wake and a packet's work; zero accepts everybody at once, as
+    /// `sim` always does.
+    pub defer_accept: Duration,
     /// Direct descriptors in one ring's table (io-uring only), at most 32,768. The limit on open files holds for each.
     pub table_max: u16,
 }
@@ -74,6 +81,7 @@ impl Default for Config {
             recv_buffers: crate::limits::RECV_BUFFERS,
             recv_buffer_bytes: crate::limits::RECV_BUFFER_BYTES,
             connections_max: crate::limits::CONNECTIONS_MAX,
+            defer_accept: Duration::ZERO,
             table_max: crate::limits::TABLE_MAX,
         }
     }

@@ -168,7 +168,8 @@ macro_rules! every_kernel_rule {
                 a_wake_from_another_thread_is_never_lost
                 a_wake_before_the_wait_ends_it
                 a_wait_does_not_end_before_its_deadline
-                an_earlier_deadline_replaces_a_later_one;
+                an_earlier_deadline_replaces_a_later_one
+                a_silent_client_is_kept_back_and_accepted_in_the_end;
         }
     };
 }

@@ -22,6 +22,8 @@ pub struct Config {
     pub connections_max: usize,
     /// See [`limits::LOGINS_MAX`].
     pub logins_max: usize,
+    /// See [`limits::DEFER_ACCEPT`].
+    pub defer_accept: Duration,
     /// See [`limits::LOGIN_TIMEOUT`].
     pub login_timeout: Duration,
     /// See [`limits::IDLE_TIMEOUT`].
@@ -51,6 +53,7 @@ impl Default for Config {
             cpus: Vec::new(),
             connections_max: throng_reactor::limits::CONNECTIONS_MAX,
             logins_max: limits::LOGINS_MAX,
+            defer_accept: limits::DEFER_ACCEPT,
             login_timeout: limits::LOGIN_TIMEOUT,
             idle_timeout: limits::IDLE_TIMEOUT,
             outbox_bytes_max: limits::OUTBOX_BYTES_MAX,

@@ -7,6 +7,11 @@ use std::time::Duration;
 /// takes less than 0.4 s.
 pub const LOGINS_MAX: usize = 32_768;
 
+/// How long a client that connected and says nothing stays the kernel's business: clients speak first, so who means it is
+/// accepted together with its `Hello`, for one wake instead of two. The kernel's shortest time. Who is silent is then accepted,
+/// and its login timeout begins.
+pub const DEFER_ACCEPT: Duration = Duration::from_secs(1);
+
 /// How long a connection may take from its accept to its `Hello`. ejabberd allows 120 s; a phone on a bad line needs 10.
 pub const LOGIN_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -86,19 +91,6 @@ pub const fn spare_bytes(shards: usize) -> usize {
     let share = SPARE_BYTES / shards;
     if share > SPARE_BUFFER_BYTES { share } else { SPARE_BUFFER_BYTES }
 }
-
-/// Receive buffers of one shard: a power of two, 512 for up to four shards and fewer for more, so that all together take 8 MiB up
-/// to 64 shards. A buffer that was used once stays resident, and every shard uses all of its own in turn. 32 are a few
-/// turns of sparse traffic, and a shard out of buffers only takes one turn more.
-pub const fn recv_buffers(shards: usize) -> u16 {
-    let mut buffers = 512;
-    while buffers > 32 && buffers * shards > 4 * 512 {
-        buffers /= 2;
-    }
-    buffers as u16
-}
-const _: () = assert!(recv_buffers(1) == 512 && recv_buffers(4) == 512 && recv_buffers(5) == 256);
-const _: () = assert!(recv_buffers(53) == 32 && recv_buffers(SHARDS_MAX) == 32);
 
 /// Emptied lists of messages on their way to a user that a home keeps for reuse, and the most messages for which one of
 /// them has room: 24 KiB in all.

@@ -10,11 +10,12 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
+use throng_reactor::limits::recv_buffers;
 use throng_reactor::{Backend, Reactor, Waker, epoll::Epoll, sys, uring::Uring};
 
 use crate::config::Config;
 use crate::figures::Figures;
-use crate::limits::{SHARDS_MAX, recv_buffers};
+use crate::limits::SHARDS_MAX;
 use crate::mailbox::Mailboxes;
 use crate::shard::{Progress, Shard, Shared};
 
@@ -136,15 +137,14 @@ impl Task {
 
     fn start(self) -> io::Result<()> {
         let config = &self.shared.config;
-        if !config.cpus.is_empty() {
-            sys::affinity::pin(&[config.cpus[usize::from(self.me) % config.cpus.len()]])?;
-        }
+        sys::affinity::take_seat(&config.cpus, usize::from(self.me), config.shards)?;
         let kept: Vec<_> = self.wakers.iter().filter_map(Waker::descriptor).collect();
         sys::files::private_table(&kept)?;
         let waker = self.wakers[usize::from(self.me)].clone();
         let reactor = throng_reactor::Config {
             number: self.me,
             connections_max: config.connections_max,
+            defer_accept: config.defer_accept,
             recv_buffers: recv_buffers(config.shards),
             ..Default::default()
         };

@@ -40,6 +40,8 @@ pub(crate) struct ServerFigures {
     pub(crate) backend_active: String,
     /// Why that one.
     pub(crate) backend_reason: String,
+    /// For how long clients that say nothing are left to the kernel.
+    pub(crate) defer_accept_s: Option<f64>,
     /// Its cores; empty: any.
     pub(crate) cpus: Vec<u32>,
     /// Its shards' figures, and the CPU time of the process.

@@ -34,6 +34,11 @@ pub(crate) struct ServerFlags {
     #[arg(long, value_name = "LIST", value_parser = values::cores)]
     pub(crate) serve_cpus: Option<Cores>,
 
+    /// How long a client that connected and says nothing is left to the kernel (TCP_DEFER_ACCEPT), in whole seconds; 0s: every
+    /// client is accepted at once, for about a fifth fewer logins per second [default: 1s]
+    #[arg(long, value_name = "TIME", value_parser = values::time)]
+    pub(crate) defer_accept: Option<Duration>,
+
     /// Makes every shard sleep this long per turn: a slow server on purpose
     #[arg(long, value_name = "TIME", value_parser = values::time, hide = true)]
     pub(crate) delay_per_turn: Option<Duration>,

@@ -192,6 +192,7 @@ impl Record {
             busiest_core: self.edges().and_then(|(begin, end)| {
                 busiest_core(begin.server.as_ref()?, end.server.as_ref()?, end.at.since(begin.at))
             }),
+            defer_accept_s: first.and_then(|figures| figures.defer_accept_s),
             cpus: first.map(|figures| figures.cpus.clone()).unwrap_or_default(),
             counters: first
                 .zip(last)

@@ -25,6 +25,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
+use std::time::Duration;
 
 use slab::Slab;
 
@@ -49,6 +50,7 @@ pub struct Epoll {
     /// Open connections, and closed ones whose `Closed` the user has not seen.
     conns: Slots<Conn>,
     connections_max: usize,
+    defer_accept: Duration,
     unfinished: Slab<Unfinished>,
     /// Connections to receive from, in order; each at most once, and stale names of closed ones.
     readable: VecDeque<Slot>,
@@ -75,6 +77,7 @@ impl Epoll {
             pool: Pool::new(config.recv_buffers, config.recv_buffer_bytes),
             conns: Slots::new(config.number),
             connections_max: config.connections_max,
+            defer_accept: config.defer_accept,
             unfinished: Slab::new(),
             readable: VecDeque::new(),
             starved: 0,
@@ -218,7 +221,7 @@ impl Reactor for Epoll {
     }
 
     fn listen(&mut self, address: SocketAddr) -> io::Result<SocketAddr> {
-        let (socket, local) = socket::listen(address)?;
+        let (socket, local) = socket::listen(address, self.defer_accept)?;
         self.poller
             .add_listener(socket.as_fd(), self.acceptor.next_number())
             .map_err(|error| watch_error(error, "the listener"))?;

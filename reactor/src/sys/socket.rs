@@ -19,13 +19,16 @@ fn new(address: SocketAddr) -> io::Result<Socket> {
     Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))
 }
 
-/// A listener in the SO_REUSEPORT group of its address.
-pub(crate) fn listen(address: SocketAddr) -> io::Result<(OwnedFd, SocketAddr)> {
+/// A listener in the SO_REUSEPORT group of its address, which may keep silent clients back for some seconds.
+pub(crate) fn listen(address: SocketAddr, defer: Duration) -> io::Result<(OwnedFd, SocketAddr)> {
     // A port that the kernel chose is lost when the listener is shut down; one that was asked for is kept. So the port
     // is chosen by a socket that goes again, and asked for by the one that stays.
     let (_chooser, address) = reserve(address)?;
     let socket = bound(address)?;
     prepare(socket.as_fd());
+    if !defer.is_zero() {
+        defer_accept(socket.as_fd(), defer).map_err(at("cannot defer accepting on", address))?;
+    }
     socket.listen(LISTEN_BACKLOG).map_err(at("cannot listen on", address))?;
     Ok((socket.into(), address))
 }
@@ -40,6 +43,24 @@ fn bound(address: SocketAddr) -> io::Result<Socket> {
     }
     socket.bind(&address.into()).map_err(at("cannot bind", address))?;
     Ok(socket)
+}
+
+/// The kernel keeps a client back until it has sent something, for `limit` at the most: it then answers its own SYN-ACK anew, and
+/// whoever acknowledges that is accepted, silent or not.
+fn defer_accept(listener: BorrowedFd<'_>, limit: Duration) -> io::Result<()> {
+    let seconds = limit.as_secs() + u64::from(limit.subsec_nanos() > 0);
+    let seconds = libc::c_int::try_from(seconds).unwrap_or(libc::c_int::MAX);
+    // SAFETY: pointer and length are those of `seconds`, which outlives the call.
+    check(unsafe {
+        libc::setsockopt(
+            listener.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_DEFER_ACCEPT,
+            (&raw const seconds).cast(),
+            size_of_val(&seconds) as libc::socklen_t,
+        )
+    })
+    .map(drop)
 }
 
 /// Accepts one connection, ready for use: it inherits what [`prepare`] set on its listener.

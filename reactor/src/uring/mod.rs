@@ -29,6 +29,7 @@ use std::mem::ManuallyDrop;
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 use std::rc::Rc;
+use std::time::Duration;
 
 use slab::Slab;
 
@@ -62,6 +63,7 @@ pub struct Uring {
     /// Open connections, and closed ones whose `Closed` the user has not seen.
     conns: Slots<Conn>,
     connections_max: usize,
+    defer_accept: Duration,
     /// Connections to receive from, in order; each at most once, and stale names of closed ones.
     listed: VecDeque<Slot>,
     /// How many at the front of `listed` were counted as waiting for a buffer.
@@ -101,6 +103,7 @@ impl Uring {
             waker,
             conns: Slots::new(config.number),
             connections_max: config.connections_max,
+            defer_accept: config.defer_accept,
             listed: VecDeque::new(),
             starved: 0,
             stash: Vec::new(),
@@ -206,7 +209,7 @@ impl Reactor for Uring {
     }
 
     fn listen(&mut self, address: SocketAddr) -> io::Result<SocketAddr> {
-        let (socket, local) = socket::listen(address)?;
+        let (socket, local) = socket::listen(address, self.defer_accept)?;
         self.add_listener(socket);
         Ok(local)
     }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use throng_reactor::{Event, Reactor};
+use throng_reactor::{Config, Event, Reactor};
 
-use crate::harness::{Backend, config};
+use crate::harness::{Backend, Pair, Seen, config};
 
 pub(crate) fn a_wake_from_another_thread_is_never_lost<B: Backend>() {
     const ROUNDS: u32 = 2000;
@@ -78,4 +78,18 @@ pub(crate) fn an_earlier_deadline_replaces_a_later_one<B: Backend>() {
         (until..far).contains(&reactor.now()),
         "rule 9: the second wait ended at the first one's deadline"
     );
+}
+
+pub(crate) fn a_silent_client_is_kept_back_and_accepted_in_the_end<B: Backend>() {
+    let mut pair = Pair::<B>::with(&Config { defer_accept: Duration::from_secs(2), ..config() });
+    let silent = pair.client.connect(pair.address).expect("a connect begins");
+    pair.until("the client to stand", |pair| pair.client.has(&Seen::Connected(silent)));
+    let speaks = pair.client.connect(pair.address).expect("a connect begins");
+    pair.until("the client to stand", |pair| pair.client.has(&Seen::Connected(speaks)));
+    assert_eq!(pair.accepted(), [0, 0], "rule 13: neither has sent anything");
+    pair.client.send(speaks, b"hello".to_vec());
+    pair.until("the bytes", |pair| pair.server.count(|seen| matches!(seen, Seen::Data(..))) == 1);
+    assert_eq!(pair.accepted(), [1, 0], "rule 13: the other one is silent");
+    pair.until("the silent one", |pair| pair.accepted() == [2, 0]);
+    pair.close_all();
 }

@@ -16,6 +16,8 @@ pub struct Server {
     pub shards: Option<u64>,
     /// How it talks to the kernel.
     pub backend: Option<Backend>,
+    /// How long its kernel keeps a client back that has sent nothing, before it is accepted; 0 for not at all.
+    pub defer_accept_s: Option<f64>,
     /// User-space memory per established connection, all in: anonymous memory and rings, above those of a process that
     /// has started and holds neither pools nor rings. See `memory.rs`.
     pub user_bytes_per_connection: Option<f64>,
