@@ -24,9 +24,21 @@ pub(crate) fn eventfd() -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Adds one to an eventfd. A full counter (EAGAIN) is as good as signalled, and nothing else can fail.
+/// An eventfd whose reads wait, which io_uring needs to wait for them, and that closes on exec.
+pub(crate) fn eventfd_to_read() -> io::Result<OwnedFd> {
+    // SAFETY: eventfd takes two integers and touches no memory of ours.
+    let fd = check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) })?;
+    // SAFETY: the kernel just made `fd` for us, and nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Adds one to an eventfd. A full counter (EAGAIN) is as good as signalled.
 pub(crate) fn eventfd_signal(eventfd: &OwnedFd) {
     let one = 1u64.to_ne_bytes();
     // SAFETY: the pointer and length are those of `one`, which outlives the call.
-    unsafe { libc::write(eventfd.as_raw_fd(), one.as_ptr().cast(), one.len()) };
+    let written = unsafe { libc::write(eventfd.as_raw_fd(), one.as_ptr().cast(), one.len()) };
+    debug_assert!(
+        written == 8 || io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock,
+        "an eventfd that this thread's table does not hold"
+    );
 }

@@ -15,11 +15,11 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use slab::Slab;
 
-use super::Uring;
 use super::conn::{CONNS_MAX, Conn};
 use super::request::Request;
 use super::ring::Completion;
 use super::table::Place;
+use super::{ACCEPT_SHARE, Uring};
 use crate::limits::{ACCEPT_RETRY, ACCEPTS_PER_TURN};
 use crate::sys::{clock, socket};
 use crate::{AcceptPause, Event, Nanos, Slot};
@@ -195,7 +195,7 @@ impl Uring {
         if let Some(error) = self.acceptor.broken.take() {
             return Err(error);
         }
-        if self.acceptor.listeners.is_empty() || events.len() + 2 > limit {
+        if self.acceptor.listeners.is_empty() || events.len() + ACCEPT_SHARE > limit {
             return Ok(());
         }
         if let Some(pause) = &self.acceptor.pause {

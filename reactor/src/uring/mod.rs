@@ -49,6 +49,9 @@ use crate::{Close, Config, Event, Gauges, Lease, Nanos, Reactor, Slot, Waker};
 /// Events of a batch that are for closed connections when there are that many, however much there is to receive.
 const ENDED_SHARE: usize = BATCH_EVENTS / 4;
 
+/// Events of a batch that are for accepting, which pauses or resumes.
+const ACCEPT_SHARE: usize = 2;
+
 /// Events that one completion can give, at most: `AcceptResumed` and `Accepted`.
 const EVENTS_PER_COMPLETION: usize = 2;
 
@@ -77,8 +80,6 @@ pub struct Uring {
     connected: VecDeque<Slot>,
     /// Connections whose sockets are closed, and whose `Closed` is owed.
     ended: VecDeque<Slot>,
-    /// Tables to look at; kept for its memory.
-    look_at: Vec<u16>,
     gauges: Gauges,
 }
 
@@ -90,10 +91,11 @@ impl Uring {
     /// A waker without a descriptor. Else the kernel's: no descriptor, no memory that may be locked, io_uring not
     /// allowed; [`probe`] says more.
     pub fn new(config: &Config, waker: Waker) -> io::Result<Uring> {
-        let eventfd = waker.descriptor().ok_or_else(|| {
-            io::Error::new(io::ErrorKind::InvalidInput, "a reactor needs a waker with an eventfd")
-        })?;
-        let tables = Tables::new(config.table_max, eventfd).map_err(|error| {
+        if waker.descriptor().is_none() {
+            let why = "a reactor needs a waker with an eventfd";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        }
+        let tables = Tables::new(config.table_max).map_err(|error| {
             io::Error::new(error.kind(), format!("cannot make an io_uring: {}", probe::explain(&error)))
         })?;
         let mut uring = Uring {
@@ -111,15 +113,14 @@ impl Uring {
             acceptor: Acceptor::default(),
             connected: VecDeque::new(),
             ended: VecDeque::new(),
-            look_at: Vec::new(),
             gauges: Gauges::default(),
         };
         uring.arm_waker();
         Ok(uring)
     }
 
-    /// Watches the eventfd, which other threads and our other rings write. Each write completes the poll once more, so
-    /// the counter is never read; it could only overflow after 2^64 wakes.
+    /// Watches the eventfd that other threads write. Each write completes the poll once more, so the counter is never read; it
+    /// could only overflow after 2^64 wakes.
     fn arm_waker(&mut self) {
         let fd = self.waker.descriptor().expect("`new` saw it");
         // SAFETY: the waker owns the descriptor and lives as long as the reactor.
@@ -133,10 +134,11 @@ impl Uring {
             (Some(until), Some(retry)) => Some(until.min(retry)),
             (until, retry) => until.or(retry),
         };
-        let busy = self.tables.submit_others()? || busy;
+        let busy = self.tables.submit_awake()? || busy;
         let wait = !busy
             && !self.tables.first().has_completions()
             && until.is_none_or(|until| until > clock::now())
+            && self.tables.sleep()
             && self.waker.sleep();
         self.tables.first().enter(usize::from(wait), until)
     }
@@ -146,34 +148,30 @@ impl Uring {
     /// # Errors
     /// What a ring cannot go on after.
     fn harvest(&mut self, events: &mut Vec<Event>, limit: usize) -> io::Result<()> {
-        let mut look_at = std::mem::take(&mut self.look_at);
-        self.tables.take_busy(&mut look_at);
-        let mut next = 0;
-        while let Some(&number) = look_at.get(next) {
-            next += 1;
-            while self.tables.peek(number).has_completions() {
-                while events.len() + EVENTS_PER_COMPLETION <= limit
-                    && let Some(completion) = self.tables.peek(number).next()
-                {
-                    self.act_on(completion, events);
-                }
-                if events.len() + EVENTS_PER_COMPLETION > limit {
-                    break; // the rest comes next time
-                }
+        self.harvest_one(0, events, limit);
+        // Who was just woken by the first ring has not had its work done yet.
+        if self.tables.awake(0).is_some() {
+            self.tables.submit_awake()?;
+        }
+        let mut place = 0;
+        while let Some(number) = self.tables.awake(place) {
+            self.harvest_one(number, events, limit);
+            place += usize::from(!self.tables.try_sleep(place));
+        }
+        Ok(())
+    }
+
+    fn harvest_one(&mut self, table: u16, events: &mut Vec<Event>, limit: usize) {
+        while self.tables.peek(table).has_completions() {
+            while events.len() + EVENTS_PER_COMPLETION <= limit
+                && let Some(completion) = self.tables.peek(table).next()
+            {
+                self.act_on(completion, events);
             }
-            if number != 0 && self.tables.peek(number).is_signalled() {
-                self.tables.note(number); // the batch is full, or the kernel did only a part of its work
-            }
-            // The first ring told of others: those have their work done now, and their completions taken.
-            if number == 0 && self.tables.take_signal() {
-                self.tables.note_signalled();
-                self.tables.submit_others()?;
-                self.tables.take_busy(&mut look_at);
+            if events.len() + EVENTS_PER_COMPLETION > limit {
+                return; // the rest comes next time
             }
         }
-        look_at.clear();
-        self.look_at = look_at;
-        Ok(())
     }
 
     fn act_on(&mut self, completion: Completion, events: &mut Vec<Event>) {
@@ -188,12 +186,8 @@ impl Uring {
             (Tag::Close, Some(slot)) => self.on_closed(slot),
             (Tag::Discard, _) => self.tables.free(request.place()),
             (Tag::Accept, _) => self.on_accept(completion, events),
-            (Tag::Wake, _) => {
-                self.tables.signal();
-                if !completion.more() {
-                    self.arm_waker();
-                }
-            }
+            (Tag::Wake, _) if !completion.more() => self.arm_waker(),
+            (Tag::Signal, _) => self.tables.on_signal(request.number() as u16),
             _ => {}
         }
     }
@@ -287,9 +281,9 @@ impl Reactor for Uring {
             if self.waker.awaken() {
                 events.push(Event::Wake);
             }
-            let shares = (2 * self.ended.len()).min(ENDED_SHARE) + 2; // accepting pauses or resumes
+            let shares = (2 * self.ended.len()).min(ENDED_SHARE) + ACCEPT_SHARE;
             self.harvest(events, limit - shares)?;
-            self.hand_over_ended(events, limit);
+            self.hand_over_ended(events, limit - ACCEPT_SHARE);
             self.accept(events, limit)?;
             if events.len() > start || until.is_some_and(|until| clock::now() >= until) {
                 return Ok(());
@@ -311,6 +305,7 @@ impl Drop for Uring {
             }
         }
         self.stop_accepting();
+        self.tables.cancel_signals();
         let mut quiet = true;
         for ring in self.tables.rings() {
             quiet &= ring.quiesce();

@@ -39,7 +39,7 @@ const STEP_WAIT: std::time::Duration = std::time::Duration::from_secs(1);
 /// Why this machine cannot run the backend, and what to change.
 pub fn probe() -> Result<(), String> {
     check_version(&kernel_release()?)?;
-    let mut ring = Ring::new().map_err(|error| explain(&error))?;
+    let mut ring = Ring::new(&Rc::default()).map_err(|error| explain(&error))?;
     let mut operations = Probe::new();
     let asked = ring.submitter().register_probe(&mut operations);
     asked

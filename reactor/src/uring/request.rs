@@ -26,11 +26,13 @@ pub(super) enum Tag {
     Accept,
     /// Watches the waker.
     Wake,
+    /// Reads the eventfd of a table's ring.
+    Signal,
     /// Ends another request, or sets an option. Completes only to say that it could not.
     Aside,
 }
 
-const TAGS: [Tag; 11] = [
+const TAGS: [Tag; 12] = [
     Tag::Poll,
     Tag::Recv,
     Tag::Send,
@@ -41,6 +43,7 @@ const TAGS: [Tag; 11] = [
     Tag::Discard,
     Tag::Accept,
     Tag::Wake,
+    Tag::Signal,
     Tag::Aside,
 ];
 
@@ -56,6 +59,11 @@ impl Request {
     /// One of a connection's.
     pub(super) fn of(tag: Tag, slot: Slot) -> Request {
         Request((tag as u64) << 56 | slot.word())
+    }
+
+    /// Of the ring of a table, by the table's number.
+    pub(super) fn signal(table: u16) -> Request {
+        Request((Tag::Signal as u64) << 56 | u64::from(table))
     }
 
     /// An accept's, by its number.
@@ -91,7 +99,7 @@ impl Request {
         Place { table: (self.low() >> 16) as u16, file: self.low() as u16 }
     }
 
-    /// Which accept it is, if one.
+    /// Which accept it is, if one; which table, if a signal.
     pub(super) fn number(self) -> usize {
         self.low() as usize
     }
@@ -114,6 +122,7 @@ mod tests {
         }
         assert_eq!(Request::accept(7).number(), 7);
         assert_eq!(Request::accept(7).tag(), Tag::Accept);
+        assert_eq!((Request::signal(263).tag(), Request::signal(263).number()), (Tag::Signal, 263));
         let place = Place { table: 300, file: 32_767 };
         assert_eq!(Request::discard(place).place(), place);
     }

@@ -4,11 +4,14 @@
 //! kernel takes nothing for the moment, it waits here in order. [`Ring::quiesce`] ends all that is in flight, so that
 //! memory the kernel writes to or reads from can be freed.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::NonNull;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use io_uring::squeue::{Entry, Flags};
 use io_uring::types::{CancelBuilder, DestinationSlot, Fd, Fixed, SubmitArgs, Timespec};
@@ -55,6 +58,17 @@ impl Completion {
     }
 }
 
+/// Where the counters of eventfds are read to. Nobody looks at it: that it was read is all that matters.
+static EVENTFD_COUNTER: AtomicU64 = AtomicU64::new(0);
+
+/// What the rings of one reactor did, together.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    pub(super) syscalls: Cell<u64>,
+    /// Completions that overflowed their queue.
+    pub(super) overflows: Cell<u64>,
+}
+
 /// An io_uring of one thread.
 pub(super) struct Ring {
     // The three parts point into the allocation behind `ring`. They are kept, not made per call: the submitter knows
@@ -68,13 +82,12 @@ pub(super) struct Ring {
     /// Requests that will complete at least once more.
     in_flight: usize,
     wait_flags: EnterFlags,
-    pub(super) syscalls: u64,
-    pub(super) overflows: u64,
+    counts: Rc<Counts>,
 }
 
 impl Ring {
     /// A ring for the calling thread, and for no other.
-    pub(super) fn new() -> io::Result<Ring> {
+    pub(super) fn new(counts: &Rc<Counts>) -> io::Result<Ring> {
         let ring = match build(true) {
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => build(false)?,
             other => other?,
@@ -97,8 +110,7 @@ impl Ring {
             waiting: VecDeque::new(),
             in_flight: 0,
             wait_flags,
-            syscalls: 0,
-            overflows: 0,
+            counts: Rc::clone(counts),
         })
     }
 
@@ -119,6 +131,26 @@ impl Ring {
         let entry = opcode::PollAdd::new(fixed(file), mask).multi(multi).build();
         // SAFETY: the entry names no memory.
         unsafe { self.push(entry, request) };
+    }
+
+    /// Reads an eventfd, which resets it, once it is not zero. It must be one whose reads wait.
+    pub(super) fn read_eventfd(&mut self, eventfd: BorrowedFd<'_>, request: Request) {
+        let (to, len) = (EVENTFD_COUNTER.as_ptr().cast(), size_of::<AtomicU64>() as u32);
+        let entry = opcode::Read::new(Fd(eventfd.as_raw_fd()), to, len).build();
+        // SAFETY: the entry names a static of that size, which nobody reads.
+        unsafe { self.push(entry, request) };
+    }
+
+    /// Whether the kernel writes the ring's eventfd when it has something for the ring. Switched on, it does so for everything that
+    /// a following [`Ring::is_signalled`] does not see.
+    pub(super) fn set_signals(&mut self, on: bool) {
+        if on {
+            self.completions.enable_eventfd();
+            // The kernel says that it has something, and then looks whether to signal; so this must be seen before we look.
+            fence(Ordering::SeqCst);
+        } else {
+            self.completions.disable_eventfd();
+        }
     }
 
     /// Receives what is there, at once: EAGAIN if there is nothing.
@@ -230,11 +262,11 @@ impl Ring {
         self.publish();
         self.completions.sync(); // what was taken makes room for what overflowed
         let overflown = self.submissions.cq_overflow();
-        self.overflows += u64::from(overflown);
+        self.counts.overflows.set(self.counts.overflows.get() + u64::from(overflown));
         if want == 0 && self.submissions.is_empty() && !overflown && !self.submissions.taskrun() {
             return Ok(());
         }
-        self.syscalls += 1;
+        self.counts.syscalls.set(self.counts.syscalls.get() + 1);
         let result = match until {
             _ if want == 0 => self.submitter.submit(),
             None => self.submitter.submit_with_args_and_flags(want, &SubmitArgs::new(), self.wait_flags),
@@ -253,6 +285,11 @@ impl Ring {
             Err((Some(libc::ETIME | libc::EINTR | libc::EAGAIN | libc::EBUSY), _)) => Ok(()),
             Err((_, error)) => Err(error),
         }
+    }
+
+    /// Whether there are requests that the kernel has not taken yet.
+    pub(super) fn has_requests(&mut self) -> bool {
+        !self.waiting.is_empty() || !self.submissions.is_empty()
     }
 
     /// Whether the kernel has something for this ring: completions, or work that becomes some in the next `enter`.

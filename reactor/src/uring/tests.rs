@@ -77,7 +77,8 @@ fn this_kernel_passes_the_check_or_says_why_not() {
 #[test]
 fn more_requests_than_both_queues_hold_all_complete() {
     const REQUESTS: usize = 10_000;
-    let mut ring = Ring::new().unwrap();
+    let counts = Rc::default();
+    let mut ring = Ring::new(&counts).unwrap();
     ring.submitter().register_files(&[signalled().as_raw_fd()]).unwrap();
     let request = Request::of(Tag::Connect, Slots::new(0).insert(()));
     for _ in 0..REQUESTS {
@@ -92,7 +93,7 @@ fn more_requests_than_both_queues_hold_all_complete() {
             completed += 1;
         }
     }
-    assert!(ring.overflows > 0, "the completion queue is smaller than that");
+    assert!(counts.overflows.get() > 0, "the completion queue is smaller than that");
     assert!(ring.quiesce());
 }
 
@@ -208,6 +209,68 @@ fn tables_are_made_as_connections_come_and_their_places_are_used_again() {
         assert!(clients.iter_mut().all(|client| client.read(&mut [0]).unwrap() == 0), "FIN, not RST");
     }
     assert_eq!(uring.tables.len(), 7);
+}
+
+/// A wait that is ended by what it waits for: `happens` in another thread while this one sleeps, again and again.
+fn ends_a_long_wait(uring: &mut Uring, happens: impl Fn() + Send + Sync, is_so: impl Fn(&Event) -> bool) {
+    for round in 0..20 {
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                // Now before the sleep, now during it.
+                std::thread::sleep(Duration::from_millis(round % 3));
+                happens();
+            });
+            let far = uring.now() + Duration::from_secs(10);
+            loop {
+                let mut events = Vec::new();
+                uring.turn(Some(far), &mut events).unwrap();
+                assert!(uring.now() < far, "round {round}: the wait was not ended, {uring:?}");
+                if events.iter().any(&is_so) {
+                    return;
+                }
+            }
+        });
+    }
+}
+
+#[test]
+fn whatever_table_has_something_ends_the_wait_and_so_does_another_thread() {
+    let (mut uring, address) = listening(&Config { connections_max: 5, table_max: 1, ..small() });
+    let clients: Vec<(TcpStream, Slot)> = (0..5).map(|_| connected(&mut uring, address)).collect();
+    assert_eq!(uring.tables.len(), 5);
+    for (client, _) in &clients {
+        let write = || (&*client).write_all(b"x").unwrap();
+        ends_a_long_wait(&mut uring, write, |event| matches!(event, Event::Data { .. }));
+        let waker = uring.waker().clone();
+        ends_a_long_wait(&mut uring, || waker.wake(), |event| matches!(event, Event::Wake));
+        let soon = uring.now() + Duration::from_millis(2);
+        uring.turn(Some(soon), &mut Vec::new()).unwrap();
+        assert_eq!(uring.tables.awake(0), None, "who has nothing to do sleeps");
+    }
+}
+
+#[test]
+fn a_ring_that_was_refused_is_not_wanted_again_in_every_turn() {
+    std::thread::spawn(|| {
+        private_table(&[]).unwrap();
+        let mut tables = Tables::new(1).unwrap();
+        tables.take().unwrap();
+        let mut files = Vec::new();
+        while let Ok(file) = std::fs::File::open("/dev/null") {
+            files.push(file);
+        }
+        assert_eq!(tables.take().unwrap_err().raw_os_error(), Some(libc::EMFILE));
+        files.clear();
+        assert_eq!(tables.take().unwrap_err().raw_os_error(), Some(libc::EMFILE), "as it was told");
+        tables.free(table::Place { table: 0, file: 0 });
+        tables.take().expect("a place that is free is there all the same");
+        while clock::now() < tables.refused_until() {
+            std::thread::yield_now();
+        }
+        tables.take().expect("there is room for a ring now");
+    })
+    .join()
+    .unwrap();
 }
 
 #[test]
