@@ -91,9 +91,9 @@ pub const MISSING_MAX: usize = 1024;
 /// as long (it walks one half of the port range first).
 pub const CONNECTIONS_PER_SOURCE: u32 = 8000;
 
-/// Connections of one ring of an io-uring worker, when counting the descriptors that its rings take: half of what a ring holds where
-/// the limit on open files allows it.
-pub const RING_CONNECTIONS: u64 = 16_384;
+/// Connections of one ring of an io-uring worker, when counting the descriptors that its rings take: what a ring holds where the
+/// limit on open files allows it.
+pub const RING_CONNECTIONS: u64 = throng_reactor::limits::TABLE_MAX as u64;
 
 /// Descriptors of a worker that are not connections: wakers, ring, timer, logs.
 pub const RESERVED_FILES: u64 = 64;

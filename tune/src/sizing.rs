@@ -112,26 +112,34 @@ mod tests {
     fn rings_follow_the_connections_of_a_thread_and_the_limit() {
         let side = |fullest| Side { threads: 2, fullest, backend: Backend::IoUring };
         assert_eq!(side(0).rings(20_000), 2);
-        assert_eq!(side(20_000).rings(20_000), 2);
-        assert_eq!(side(20_001).rings(20_000), 4);
-        assert_eq!(side(1_000_000).rings(1 << 20), 62, "a ring has at most 32,768 places");
+        assert_eq!(side(16_384).rings(20_000), 2);
+        assert_eq!(side(16_385).rings(20_000), 4);
+        assert_eq!(side(10_001).rings(10_000), 4);
+        assert_eq!(side(1_000_000).rings(1 << 20), 124, "a ring has at most 16,384 places");
         assert_eq!(Side { backend: Backend::Epoll, ..side(1_000_000) }.rings(20_000), 0);
     }
 
     #[test]
     fn two_and_a_half_million_connections_with_both_ends_take_22_gb() {
-        let side = Side { threads: 1, fullest: 2_500_000, backend: Backend::IoUring };
         let from = Sources { addresses: 313, targets: 1, loopback: true };
-        let target = Target {
-            connections: 2_500_000,
-            connect_rate_per_s: 75_000.0,
-            server: Some(side),
-            generator: Some((side, from)),
+        let memory = |threads, backend| {
+            let side = Side { threads, fullest: fullest_thread(2_500_000, threads), backend };
+            let target = Target {
+                connections: 2_500_000,
+                connect_rate_per_s: 75_000.0,
+                server: Some(side),
+                generator: Some((side, from)),
+            };
+            Memory::of(&target, 20_000)
         };
-        let memory = Memory::of(&target, 20_000);
-        assert_eq!((memory.kernel, memory.user), (21_000_000_000, 640_000_000));
-        // 125 rings a side, with 20,000 places each.
-        assert_eq!(memory.rings, 250 * (152 * 1024 + 160_000));
-        assert!(memory.total() < 22_000_000_000, "{memory:?}");
+        let uring = memory(1, Backend::IoUring);
+        assert_eq!((uring.kernel, uring.user), (21_200_000_000, 640_000_000));
+        // 153 rings a side, with 16,384 places each.
+        assert_eq!(uring.rings, 306 * (152 * 1024 + 128 * 1024));
+        let epoll = memory(133, Backend::Epoll);
+        assert_eq!((epoll.kernel, epoll.threads), (20_950_000_000, 266 << 20));
+        for memory in [uring, epoll] {
+            assert!((21_800_000_000..22_000_000_000).contains(&memory.total()), "{memory:?}");
+        }
     }
 }

@@ -16,6 +16,9 @@ const ENDS_MIN: u64 = 4_000;
 /// came or went meanwhile, and the caches tell about both.
 const STRANGERS_SHARE_MAX: f64 = 0.05;
 
+/// Where tables of descriptors and the stacks of their threads are, by the schema's names.
+const TABLES: [&str; 2] = ["large_allocation_bytes", "kernel_stack_bytes"];
+
 /// The memory part of the report; `held` is missing when the run did not get that far.
 pub(super) fn report(before: &Hold, held: Option<&Hold>, server: &Server, machine: MachineMemory) -> Memory {
     let Some(held) = held else {
@@ -54,10 +57,13 @@ fn kernel(before: &Hold, held: &Hold, ends: u64) -> KernelMemory {
     let slabs = slabs.filter(|(before, held)| are_ours(held.sockets_since(before), ends));
     let other =
         held.kernel.iter().filter_map(|(name, now)| Some((name.clone(), now - before.kernel.get(name)?)));
+    let other: BTreeMap<String, i64> = other.collect();
+    let tables: Option<i64> = TABLES.iter().map(|name| other.get(*name).copied()).sum();
     KernelMemory {
         ends: slabs.map(|_| ends),
         slab: slabs.map(|(before, held)| held.growth(before, ends)).unwrap_or_default(),
-        other: other.collect(),
+        tables_bytes_per_end: slabs.and(tables).map(|bytes| bytes.max(0) as f64 / ends as f64),
+        other,
     }
 }
 
@@ -96,7 +102,8 @@ pub(super) fn kernel_part(
 ) -> Kernel {
     let sum = |groups: &[&str]| {
         let counted = memory.slab.iter().filter(|one| groups.contains(&one.group.as_str()));
-        memory.ends.map(|_| counted.map(|one| one.bytes_per_end).sum())
+        let slabs: f64 = counted.map(|one| one.bytes_per_end).sum();
+        memory.ends.map(|_| slabs + memory.tables_bytes_per_end.unwrap_or(0.0))
     };
     let slabs = before.slabs.as_ref().zip(held.and_then(|held| held.slabs.as_ref()));
     Kernel {
@@ -124,6 +131,21 @@ mod tests {
         let expected = [("page_tables", 0.0), ("rings", 50.0), ("user", 200.0)];
         assert_eq!(costs, expected.map(|(name, bytes)| (name.to_owned(), bytes)).into());
         assert!(per_connection(&at(0, 0), &at(1, 1), 0).is_empty(), "nobody to share it");
+    }
+
+    #[test]
+    fn tables_of_descriptors_count_as_beyond_the_socket() {
+        let other = |bytes: i64| TABLES.iter().map(|name| ((*name).to_owned(), bytes)).collect();
+        let slabs = || Some(crate::proc::slab::Slabs::default());
+        let before = Hold { slabs: slabs(), kernel: other(1_000), ..Hold::default() };
+        let held = Hold { slabs: slabs(), kernel: other(41_000), ..Hold::default() };
+        let mut memory = kernel(&before, &held, ENDS_MIN);
+        assert_eq!(memory.ends, None, "no socket was counted, so nothing is told per end");
+        memory.ends = Some(ENDS_MIN);
+        memory.tables_bytes_per_end = Some(20.0);
+        let part = kernel_part(&before, Some(&held), &memory, Counters::new());
+        assert_eq!(part.extra_bytes_per_connection, Some(20.0));
+        assert_eq!(part.bytes_per_connection, Some(20.0));
     }
 
     #[test]

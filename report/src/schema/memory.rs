@@ -18,7 +18,8 @@
 //!     earlier run left in TIME_WAIT have their buckets already, so they are not counted again.
 //!   - `watching` is beyond the socket: what exists for each connection because somebody waits for it, such as a poll
 //!     armed in io_uring or a registration with epoll. The general caches (`kmalloc-*`) count here, less the cgroup's
-//!     notes on the socket's objects.
+//!     notes on the socket's objects. So do the tables of descriptors (of threads and of rings) and the kernel's stacks of
+//!     threads, which are in no cache (`tables_bytes_per_end`).
 //!   - `other` grew at the same time and does not belong to connections, such as the caches of a file system. It counts
 //!     in no sum.
 //!   - The caches are the whole machine's. Below 4,000 ends too little grows to tell it from everything else, and where the
@@ -92,6 +93,9 @@ pub struct KernelMemory {
     pub ends: Option<u64>,
     /// Slab caches that grew, the largest first.
     pub slab: Vec<SlabGrowth>,
+    /// Tables of descriptors, per end: what grew in allocations too large for a slab cache, and in the stacks of threads. Of the
+    /// whole machine.
+    pub tables_bytes_per_end: Option<f64>,
     /// Growth outside slab caches, in bytes: `large_allocation_bytes` (tables too large for a cache, such as those of
     /// descriptors), `percpu_bytes`, `kernel_stack_bytes`, `vmalloc_bytes`, `page_table_bytes`, `sec_page_table_bytes`
     /// (all of /proc/meminfo, the whole machine's), `tcp_queue_bytes` (data in the queues of TCP sockets, of this network

@@ -51,11 +51,13 @@ impl Page {
         if rows.is_empty() {
             return;
         }
-        let sum = rows.iter().map(|row| row.bytes_per_end).sum();
+        let tables = summary.memory.kernel.tables_bytes_per_end.filter(|_| group == "watching");
+        let sum = rows.iter().map(|row| row.bytes_per_end).sum::<f64>() + tables.unwrap_or(0.0);
         let mut figures = vec![bytes(sum)];
         figures.extend(
             rows.iter().take(CACHES_MAX).map(|row| format!("{} {}", row.cache, bytes(row.bytes_per_end))),
         );
+        figures.extend(tables.map(|each| format!("tables of descriptors {}", bytes(each))));
         self.figures(&format!("  kernel, each end: {shown:<12}"), &figures);
     }
 }
@@ -95,6 +97,7 @@ mod tests {
             row("kmalloc-32", "watching", 40.0),
             row("buffer_head", "other", 30.0),
         ];
+        summary.memory.kernel.tables_bytes_per_end = Some(8.0);
         summary.memory.machine.available_bytes_before = Some(24_000_000_000);
         summary.memory.machine.available_bytes_lowest = Some(3_100_000_000);
         let text = render(&summary, false);
@@ -106,7 +109,8 @@ Memory per connection         server   generator
   page tables                      -           -
   kernel, each end: the socket  3.45 kB   TCP 2.52 kB   sock_inode_cache 862 B
                                 tcp_bind_bucket+tcp_bind2_bucket 70 B
-  kernel, each end: beyond it   296 B   io_kiocb 256 B   kmalloc-32 40 B
+  kernel, each end: beyond it   304 B   io_kiocb 256 B   kmalloc-32 40 B
+                                tables of descriptors 8 B
   machine has left: before 24.00 GB   held -   lowest 3.10 GB   after -
 ";
         assert!(text.contains(expected), "{text}");
