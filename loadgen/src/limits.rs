@@ -41,12 +41,21 @@ pub const CONNECTS_PER_TURN: u32 = 64;
 pub const MISSES_PER_TURN: u32 = 16 * PICKS_PER_TURN;
 /// Heartbeats sent between two looks at the sockets.
 pub const HEARTBEATS_PER_TURN: u32 = 256;
+/// Heartbeats that come due are sent together once in such a time. Nobody measures when they leave, and a wake for each of ten
+/// thousand a second costs more than they do.
+pub const HEARTBEAT_TICK: Duration = Duration::from_millis(2);
 /// Connections closed between two looks at the sockets.
 pub const CLOSES_PER_TURN: u32 = 1024;
 
 /// Default of connections that are begun and not yet logged in, all workers together. A server's backlog holds 4,096 where
 /// net.core.somaxconn is the kernel's default.
 pub const CONNECTS_IN_FLIGHT: u32 = 1024;
+
+/// Connections per second of a ramp that says nothing else, at least ...
+pub const CONNECT_RATE_PER_S: f64 = 10_000.0;
+/// ... and in how many seconds it brings everybody, at most: nobody wants to wait minutes for a million users. Who asks for
+/// more than the machine can is held back by [`CONNECTS_IN_FLIGHT`], and the report says so.
+pub const RAMP_S_MAX: f64 = 20.0;
 
 /// How long a connection may take to be logged in: three repeats of a lost SYN (after 1, 3 and 7 s), and some.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);

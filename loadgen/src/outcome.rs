@@ -98,6 +98,10 @@ pub struct ConnectionCounts {
     pub ports_exhausted: u64,
     /// Of the failed: no descriptor was free.
     pub descriptors_exhausted: u64,
+    /// Of the failed: epoll could not watch another one.
+    pub watches_exhausted: u64,
+    /// Of the failed: the kernel gave no memory, for the socket or for another ring.
+    pub memory_exhausted: u64,
     /// Begun late, because as many as allowed were under way.
     pub held_back: u64,
     /// The first planned instant.
@@ -128,6 +132,8 @@ impl ConnectionCounts {
         self.refused_by_server += other.refused_by_server;
         self.ports_exhausted += other.ports_exhausted;
         self.descriptors_exhausted += other.descriptors_exhausted;
+        self.watches_exhausted += other.watches_exhausted;
+        self.memory_exhausted += other.memory_exhausted;
         self.held_back += other.held_back;
         for (cause, count) in other.failed_by_cause {
             *self.failed_by_cause.entry(cause).or_default() += count;
@@ -467,5 +473,7 @@ fn generator(all: &Record, threads: u64, backend: Option<Backend>, uses: &[Threa
         clamped: all.times.clamped(),
         ports_exhausted: all.connections.ports_exhausted,
         descriptors_exhausted: all.connections.descriptors_exhausted,
+        watches_exhausted: all.connections.watches_exhausted,
+        memory_exhausted: all.connections.memory_exhausted,
     }
 }

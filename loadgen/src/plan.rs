@@ -17,8 +17,8 @@ use sha2::{Digest, Sha256};
 use throng_wire::limits::BODY_BYTES_MAX;
 
 use crate::limits::{
-    ATTEMPTS_MAX, CONNECTIONS_MAX, LANE_PAIRS, LANES_MAX, LANES_MIN, OUTSTANDING_MAX, STORM_BACKOFF_MIN,
-    USER_MESSAGES_MAX, USER_RATE_PER_S_MAX,
+    ATTEMPTS_MAX, CONNECT_RATE_PER_S, CONNECTIONS_MAX, LANE_PAIRS, LANES_MAX, LANES_MIN, OUTSTANDING_MAX,
+    RAMP_S_MAX, STORM_BACKOFF_MIN, USER_MESSAGES_MAX, USER_RATE_PER_S_MAX,
 };
 use crate::scenario::{Kind, Protocol, Scenario, seconds};
 use crate::stamp::STAMP_BYTES;
@@ -378,8 +378,8 @@ fn ramp(scenario: &Scenario, set: &Overrides) -> Result<Ramp, PlanError> {
     if scenario.kind == Kind::LoginStorm && connections > 0 {
         return Ok(Ramp::at_once(connections));
     }
-    const CONNECT_RATE_PER_S: f64 = 10_000.0;
-    let rate = set.connect_rate_per_s.or(scenario.connect_rate_per_s).unwrap_or(CONNECT_RATE_PER_S);
+    let default = CONNECT_RATE_PER_S.max(connections as f64 / RAMP_S_MAX);
+    let rate = set.connect_rate_per_s.or(scenario.connect_rate_per_s).unwrap_or(default);
     if !rate.is_finite() || rate <= 0.0 {
         return Err(PlanError::ConnectRate { rate_per_s: rate });
     }
@@ -414,6 +414,15 @@ mod tests {
         assert_eq!(read, plan);
         assert_eq!(read.hash(), plan.hash());
         assert_eq!((plan.hash().len(), plan.connections), (64, 40));
+    }
+
+    #[test]
+    fn a_ramp_that_says_nothing_takes_no_longer_than_twenty_seconds() {
+        let lasts_s = |connections| {
+            let set = Overrides { connections: Some(connections), ..Overrides::default() };
+            Plan::new(&pairs(), &set).unwrap().ramp.lasts().as_secs_f64()
+        };
+        assert_eq!([1_000, 100_000, 200_000, 2_500_000].map(lasts_s), [0.1, 10.0, 20.0, 20.0]);
     }
 
     #[test]

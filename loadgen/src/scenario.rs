@@ -114,7 +114,8 @@ pub struct Scenario {
     /// Bytes of a message's body; 100.
     #[serde(default = "default::payload_bytes")]
     pub payload_bytes: u64,
-    /// Connections per second; 10,000. Not together with `stages`.
+    /// Connections per second; without it 10,000, or as many as bring everybody in 20 s where that is more. Not together with
+    /// `stages`.
     pub connect_rate_per_s: Option<f64>,
     /// A ramp in several stages.
     #[serde(default)]

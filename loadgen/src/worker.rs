@@ -24,7 +24,7 @@ use throng_reactor::{Close, Event, Nanos, Reactor, Slot};
 use crate::crowd::Crowd;
 use crate::gate::{EarlyEnd, Phase, Shared, Times};
 use crate::limits::{
-    GATE_LEAD, HEARTBEATS_PER_TURN, LATE_ATTEMPTS, MISSES_PER_TURN, PICKS_PER_TURN, WAIT_MAX,
+    GATE_LEAD, HEARTBEAT_TICK, HEARTBEATS_PER_TURN, LATE_ATTEMPTS, MISSES_PER_TURN, PICKS_PER_TURN, WAIT_MAX,
 };
 use crate::outcome::Record;
 use crate::schedule::{Schedule, Share};
@@ -423,14 +423,15 @@ impl<R: Reactor> Worker<R> {
         true
     }
 
-    /// When the next user's heartbeat is due.
+    /// When to send heartbeats next: at the tick after the next one is due.
     fn next_heartbeat(&self) -> Option<Nanos> {
         let users = self.share.users();
         if self.plan.heartbeat.is_zero() || users == 0 {
             return None;
         }
         let every_ns = self.plan.heartbeat.as_nanos() as f64 / f64::from(users);
-        Some(self.started + Duration::from_nanos((self.heartbeats as f64 * every_ns) as u64))
+        let due_ns = (self.heartbeats as f64 * every_ns) as u64;
+        Some(self.started + Duration::from_nanos(due_ns.next_multiple_of(HEARTBEAT_TICK.as_nanos() as u64)))
     }
 
     fn heartbeat(&mut self, now: Nanos) {

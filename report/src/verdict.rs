@@ -104,6 +104,21 @@ fn validity(summary: &Summary, reasons: &mut Reasons) {
         );
         reasons.invalid("generator_descriptors", text);
     }
+    if generator.watches_exhausted > 0 {
+        let text = format!(
+            "the generator could not watch {} connections: raise fs.epoll.max_user_watches, or use --backend io-uring",
+            generator.watches_exhausted
+        );
+        reasons.invalid("generator_watches", text);
+    }
+    if generator.memory_exhausted > 0 {
+        let text = format!(
+            "the kernel gave the generator no memory for {} connections: free some, or raise RLIMIT_MEMLOCK (ulimit -l) where a \
+             ring was refused",
+            generator.memory_exhausted
+        );
+        reasons.invalid("generator_memory", text);
+    }
     if generator.ports_exhausted > 0 {
         let text = format!(
             "the generator had no source port for {} connections: widen net.ipv4.ip_local_port_range or give more --source-ip",
@@ -344,7 +359,7 @@ mod tests {
 
     #[test]
     fn every_flaw_has_its_verdict_and_its_reason() {
-        let cases: [(Change, Verdict, &str); 28] = [
+        let cases: [(Change, Verdict, &str); 30] = [
             (|s| s.messages.lost = 1, Verdict::Fail, "messages_lost"),
             (|s| s.messages.duplicated = 1, Verdict::Fail, "messages_duplicated"),
             (|s| s.messages.reordered = 1, Verdict::Fail, "messages_reordered"),
@@ -364,6 +379,8 @@ mod tests {
             ),
             (|s| s.generator.descriptors_exhausted = 1, Verdict::Invalid, "generator_descriptors"),
             (|s| s.generator.ports_exhausted = 1, Verdict::Invalid, "generator_ports"),
+            (|s| s.generator.watches_exhausted = 1, Verdict::Invalid, "generator_watches"),
+            (|s| s.generator.memory_exhausted = 1, Verdict::Invalid, "generator_memory"),
             (|s| s.incidents.sysctls_changed = vec!["a: 1 -> 2".into()], Verdict::Invalid, "sysctl_changed"),
             (|s| s.generator.clamped = 1, Verdict::Invalid, "clamped"),
             (|s| s.messages.window.attempted = 989, Verdict::Invalid, "attempts_short"),

@@ -42,7 +42,7 @@ pub(crate) struct PlanFlags {
     #[arg(short = 's', long, value_name = "BYTES", value_parser = values::count)]
     pub(crate) size: Option<u64>,
 
-    /// New connections per second, until all are there
+    /// New connections per second, until all are there [default: 10k, or as many as take 20 s where that is more]
     #[arg(long, value_name = "N", value_parser = values::rate, conflicts_with = "stages")]
     pub(crate) connect_rate: Option<f64>,
 

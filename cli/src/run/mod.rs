@@ -83,7 +83,12 @@ pub(crate) fn run(args: &RunArgs, matches: &ArgMatches) -> Outcome {
     let path = args.report.out.clone().unwrap_or_else(|| default_folder(&sized.plan, started));
     let folder = RunFolder::create(&path).map_err(|error| Failure::usage(error.to_string()))?;
     if args.prefault {
-        let touched = prefault::touch(Memory::of(&sized.target, sized.machine.files_per_table).total())?;
+        let wanted = Memory::of(&sized.target, sized.machine.files_per_table).total();
+        let wanted_text = bytes(wanted as f64);
+        say(format!("touching {wanted_text} of memory"));
+        let touched = prefault::touch(wanted, |now| {
+            say(format!("{} of {wanted_text} touched", bytes(now as f64)));
+        })?;
         told.prefaulted_bytes = touched.bytes;
         say(format!("{} touched in {:.1?}", bytes(touched.bytes as f64), touched.took));
     }

@@ -168,6 +168,8 @@ impl Crowd {
         }
         self.counts.ports_exhausted += u64::from(why == "EADDRNOTAVAIL");
         self.counts.descriptors_exhausted += u64::from(matches!(why, "EMFILE" | "ENFILE"));
+        self.counts.watches_exhausted += u64::from(why == "ENOSPC");
+        self.counts.memory_exhausted += u64::from(matches!(why, "ENOMEM" | "ENOBUFS"));
         if !self.tries_again(user) {
             count(&mut self.counts.failed_by_cause, why);
         }
@@ -225,9 +227,12 @@ pub(crate) fn cause(error: &io::Error) -> &'static str {
     use io::ErrorKind as Kind;
     const ENFILE: i32 = 23;
     const EMFILE: i32 = 24;
+    const ENOBUFS: i32 = 105;
     match (error.raw_os_error(), error.kind()) {
         (Some(EMFILE), _) => "EMFILE",
         (Some(ENFILE), _) => "ENFILE",
+        (Some(ENOBUFS), _) => "ENOBUFS",
+        (_, Kind::StorageFull) => "ENOSPC",
         (_, Kind::AddrNotAvailable) => "EADDRNOTAVAIL",
         (_, Kind::AddrInUse) => "EADDRINUSE",
         (_, Kind::ConnectionRefused) => "ECONNREFUSED",

@@ -296,12 +296,14 @@ fn nonsense_ends_the_connection_and_says_what_came() {
 #[test]
 fn a_refused_connect_is_counted_by_name() {
     let mut pair = Pair::connected(|_| {});
-    for (user, errno) in [(2, 24), (3, 99)] {
+    for (user, errno) in [(2, 24), (3, 99), (4, 28), (5, 12), (6, 105)] {
         pair.crowd.begin(user, Err(io::Error::from_raw_os_error(errno)), Nanos(300), Nanos(300));
     }
     let counts = &pair.crowd.counts;
-    assert_eq!((counts.descriptors_exhausted, counts.ports_exhausted, counts.failed()), (1, 1, 2));
-    assert_eq!(counts.failed_by_cause.keys().collect::<Vec<_>>(), ["EADDRNOTAVAIL", "EMFILE"]);
+    assert_eq!((counts.descriptors_exhausted, counts.ports_exhausted, counts.failed()), (1, 1, 5));
+    assert_eq!((counts.watches_exhausted, counts.memory_exhausted), (1, 2));
+    let causes: Vec<&String> = counts.failed_by_cause.keys().collect();
+    assert_eq!(causes, ["EADDRNOTAVAIL", "EMFILE", "ENOBUFS", "ENOMEM", "ENOSPC"]);
 }
 
 /// Every user connects, logs in, sends a heartbeat and answers the server's, 64 at a time.

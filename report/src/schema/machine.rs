@@ -96,6 +96,10 @@ pub struct Generator {
     pub ports_exhausted: u64,
     /// Connections that could not begin because no descriptor was free.
     pub descriptors_exhausted: u64,
+    /// Connections that could not begin because epoll could not watch another one.
+    pub watches_exhausted: u64,
+    /// Connections that could not begin because the kernel gave no memory, for the socket or for another ring.
+    pub memory_exhausted: u64,
 }
 
 /// Both sides together.
