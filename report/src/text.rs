@@ -1,9 +1,8 @@
 //! The terminal summary: verdict first, then what it rests on. Readable at 80 columns.
 
-use std::fmt::Write;
-
 use crate::schema::{Latency, STORM_COUNTERS, Summary, Verdict};
 
+mod counters;
 mod memory;
 
 const RULE: usize = 78;
@@ -284,48 +283,6 @@ impl Page {
         let per_message = known(summary.machine.cpu_us_per_message, time);
         self.line(&format!("  both        {per_message} of CPU per message"));
     }
-
-    fn counters(&mut self, summary: &Summary) {
-        let moved: Vec<(&str, i64, &str)> = summary
-            .kernel
-            .counters
-            .iter()
-            .filter_map(|(name, by)| Some((name.as_str(), *by, meaning(name)?)).filter(|_| *by != 0))
-            .collect();
-        if moved.is_empty() {
-            return;
-        }
-        self.head("Kernel counters that moved");
-        for (name, by, meaning) in moved {
-            let mut line = String::new();
-            let _ = write!(line, "  {name:<26}{by:>+10}   ");
-            self.wrapped(&line, meaning);
-        }
-    }
-}
-
-/// What it means when this counter moves; `None` for those that always do.
-fn meaning(counter: &str) -> Option<&'static str> {
-    Some(match counter {
-        "TcpExtListenOverflows" => "an accept queue was full: net.core.somaxconn",
-        "TcpExtListenDrops" => "connections dropped at a listener",
-        "TcpRetransSegs" => "segments sent again",
-        "TcpExtTCPSynRetrans" => "connects repeated their SYN",
-        "TcpExtSyncookiesSent" => "SYN cookies: the backlog of half-open connections was full",
-        "TcpExtTCPReqQFullDrop" => "SYNs dropped: net.ipv4.tcp_max_syn_backlog",
-        "TcpExtTCPReqQFullDoCookies" => "SYN cookies: net.ipv4.tcp_max_syn_backlog",
-        "TcpExtTCPAbortOnMemory" => "connections reset for want of memory: net.ipv4.tcp_mem",
-        "TcpExtTCPMemoryPressures" => "TCP was short of memory: net.ipv4.tcp_mem",
-        "TcpExtPruneCalled" => "receive buffers pruned: net.ipv4.tcp_rmem",
-        "TcpExtTCPRcvQDrop" => "bytes dropped for want of receive memory",
-        "TcpExtTCPToZeroWindowAdv" => "a receiver closed its window: it reads too slowly",
-        "TcpExtTCPTimeWaitOverflow" => "too many TIME_WAIT: net.ipv4.tcp_max_tw_buckets",
-        "TcpExtTCPBacklogDrop" => "segments dropped at a busy socket",
-        "TcpExtTCPTimeouts" => "retransmission timeouts: each is 200 ms or more in the tail",
-        "softnet_dropped" => "packets dropped: net.core.netdev_max_backlog",
-        "softnet_time_squeeze" => "softirq ran out of its budget: net.core.netdev_budget",
-        _ => return None,
-    })
 }
 
 #[cfg(test)]

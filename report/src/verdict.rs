@@ -5,6 +5,7 @@
 //! INVALID outranks FAIL.
 
 mod ramp;
+mod server;
 
 use crate::schema::{Latency, Outcome, Reason, Summary, Verdict};
 use crate::threshold::Threshold;
@@ -284,6 +285,7 @@ fn warnings(summary: &Summary) -> Vec<String> {
         warnings.push(format!("the generator's busiest core was {:.0} % busy: {limit}", busy * 100.0));
     }
     warnings.extend(ramp::warnings(summary));
+    warnings.extend(server::warnings(summary));
     if let Some(steal) = summary.machine.steal_share.filter(|steal| *steal > STEAL_SHARE) {
         warnings.push(format!("the hypervisor took {:.1} % of the CPU time", steal * 100.0));
     }

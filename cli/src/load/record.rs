@@ -255,6 +255,18 @@ mod tests {
     use crate::admin::ServerFigures;
 
     #[test]
+    fn the_report_knows_the_counters_of_the_server_by_the_names_that_it_gives_them() {
+        let moved = ShardFigures::default().list().into_iter().map(|(name, _)| (name.to_owned(), 1));
+        let server = ServerPart { counters: moved.collect(), ..ServerPart::default() };
+        let mut summary = Summary { server: Some(server), ..Summary::default() };
+        throng_report::judge(&mut summary, &[]);
+        assert_eq!(summary.warnings.len(), 5, "{:?}", summary.warnings);
+        let text = throng_report::text::render(&summary, false);
+        let named = text.lines().filter(|line| line.contains(" +1   ")).count();
+        assert_eq!(named, 15, "{text}");
+    }
+
+    #[test]
     fn shards_on_one_core_count_together() {
         let look = |cpu_ns: [u64; 3]| Look {
             cpu: Duration::ZERO,
