@@ -259,14 +259,16 @@ impl Page {
         if let Some(server) = &summary.server {
             let backend = server.backend.as_ref().map_or("-", |backend| backend.active.as_str());
             let shards = server.shards.map_or_else(|| "-".to_owned(), |shards| shards.to_string());
-            self.figures(
-                "  server      ",
-                &[
-                    format!("{} messages per CPU-s", known(server.messages_per_cpu_s, count)),
-                    format!("{} per connection", known(server.user_bytes_per_connection, bytes)),
-                    format!("{shards} shards, {backend}"),
-                ],
-            );
+            let mut figures = vec![
+                format!("{} messages per CPU-s", known(server.messages_per_cpu_s, count)),
+                format!("{} per connection", known(server.user_bytes_per_connection, bytes)),
+                format!("{shards} shards, {backend}"),
+            ];
+            // One shard has all there are.
+            if let Some(skew) = server.connections_skew.filter(|_| server.shards > Some(1)) {
+                figures.push(format!("fullest shard {skew:.2} of the average"));
+            }
+            self.figures("  server      ", &figures);
         }
         let kernel = &summary.kernel;
         self.line(&format!(
@@ -417,12 +419,24 @@ Storm of reconnects, jittered
             messages_per_cpu_s: Some(123_456.0),
             user_bytes_per_connection: Some(118.0),
             shards: Some(264),
+            connections_skew: Some(263.999),
             backend: Some(Backend { active: "io-uring".into(), ..Backend::default() }),
             ..Server::default()
         });
         let text = render(&summary, false);
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         assert!(text.contains("lost >= 999999999999") && text.contains("264 shards, io-uring"), "{text}");
+    }
+
+    #[test]
+    fn how_connections_are_spread_is_told_where_there_are_several_shards() {
+        let cost = |shards, connections_skew| {
+            let server = Server { shards: Some(shards), connections_skew, ..Server::default() };
+            render(&Summary { server: Some(server), ..Summary::default() }, false)
+        };
+        let told = "2 shards, -\n              fullest shard 1.04 of the average\n";
+        assert!(cost(2, Some(1.0375)).contains(told), "{}", cost(2, Some(1.0375)));
+        assert!(!cost(2, None).contains("fullest") && !cost(1, Some(1.0)).contains("fullest"));
     }
 
     #[test]

@@ -184,6 +184,7 @@ impl Record {
             cpu_s,
             messages_per_cpu_s: per_cpu_s.map(|cpu_s| delivered as f64 / cpu_s),
             shards: first.map(|figures| figures.server.shards.len() as u64),
+            connections_skew: self.hold.as_ref().and_then(|hold| hold.connections_skew),
             backend: first.map(|figures| Backend {
                 requested: figures.backend_requested.clone(),
                 active: figures.backend_active.clone(),

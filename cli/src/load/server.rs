@@ -42,6 +42,15 @@ pub(super) struct Look {
     pub(super) figures: Option<ServerFigures>,
 }
 
+/// What the server's connections occupy at one moment, and how they are spread.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Occupied {
+    /// The process's memory.
+    pub(super) memory: Footprint,
+    /// The fullest shard by the average; `None` for a server without shards, or without connections.
+    pub(super) connections_skew: Option<f64>,
+}
+
 impl Server {
     /// Looks for the server's figures; one that was named and does not answer is an error.
     pub(super) fn find(flags: &FiguresFlags, targets: &[SocketAddr]) -> Result<Server, Failure> {
@@ -76,11 +85,16 @@ impl Server {
         self.first.as_ref()
     }
 
-    /// Its memory now.
-    pub(super) fn memory(&self) -> Option<Footprint> {
+    /// What its connections occupy now.
+    pub(super) fn occupied(&self) -> Option<Occupied> {
         match self.source {
-            Source::Admin(address) => admin::fetch(address).ok().map(|figures| figures.memory),
-            Source::Process(pid) => memory::footprint(&pid.to_string()),
+            Source::Admin(address) => admin::fetch(address).ok().map(|figures| Occupied {
+                memory: figures.memory,
+                connections_skew: figures.connections_skew,
+            }),
+            Source::Process(pid) => {
+                memory::footprint(&pid.to_string()).map(|memory| Occupied { memory, connections_skew: None })
+            }
             Source::Nothing => None,
         }
     }

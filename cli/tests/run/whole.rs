@@ -36,6 +36,8 @@ fn is_whole(summary: &throng_report::Summary, backend: &str) {
     assert_eq!(server.backend.as_ref().unwrap().active, backend);
     assert_eq!(summary.generator.backend.as_ref().unwrap().active, backend);
     assert_eq!(server.counters["messages_accepted"], messages.accepted);
+    let (shards, skew) = (server.shards.unwrap() as f64, server.connections_skew);
+    assert!(skew.is_some_and(|skew| (1.0..=shards).contains(&skew)), "{skew:?} of {shards}");
     assert!(server.cpu_s.is_some_and(|cpu_s| cpu_s > 0.0) && server.messages_per_cpu_s.is_some());
     assert!(server.user_bytes_per_connection.is_some() && summary.generator.user_bytes_per_user.is_some());
     assert!(summary.kernel.counters["TcpActiveOpens"] >= 200, "{:?}", summary.kernel.counters);
