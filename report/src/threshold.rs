@@ -234,12 +234,30 @@ impl Threshold {
         enough && (arrived as f64) < share * planned as f64
     }
 
-    /// The generator's own lateness at the statistic of this threshold, when it is more than is allowed where the server's figure
-    /// is `measured`: its name and its microseconds.
+    /// The generator's own lateness that belongs to this threshold, when it is more than is allowed where the server's figure is
+    /// `measured`: its name and its microseconds. For a latency it is taken at the same statistic.
     pub fn own_lateness(&self, summary: &Summary, measured: f64) -> Option<(&'static str, f64)> {
-        let Metric::Latency { latency, statistic } = self.metric else { return None };
         let validity = &summary.validity;
         let connecting = (validity.connect_lag_p99_us_floor, validity.connect_lag_p99_share_max);
+        let (latency, statistic) = match self.metric {
+            Metric::Latency { latency, statistic } => (latency, statistic),
+            Metric::Scalar(scalar) => {
+                let (name, lag, connect_us) = match SCALARS[scalar].0 {
+                    "connect_rate" => {
+                        let latencies = &summary.latency_us;
+                        ("connect_lag", &latencies.connect_lag, latencies.connect.p99.unwrap_or(0.0))
+                    }
+                    // A share of the whole time, not of the p99 of connecting: who came back long after the
+                    // others was kept by the server, however little the generator was late.
+                    "storm_last_back_s" => {
+                        ("reconnect_lag", &summary.storm.as_ref()?.connect_lag_us, measured * 1e6)
+                    }
+                    _ => return None,
+                };
+                let (_, lag) = lag.highest_percentile()?;
+                return (lag > connecting.0.max(connecting.1 * connect_us)).then_some((name, lag));
+            }
+        };
         let (name, (floor, share)) = match LATENCIES[latency].0 {
             // A closed loop's planned instant is the attempt.
             "planned_to_delivered" | "written_to_delivered" if !summary.plan.is_closed_loop() => {

@@ -7,7 +7,7 @@
 mod ramp;
 mod server;
 
-use crate::schema::{Latency, Outcome, Reason, Summary, Verdict};
+use crate::schema::{Outcome, Reason, Summary, Verdict};
 use crate::threshold::Threshold;
 
 /// Share of a core from which on a generator may be what was measured.
@@ -151,9 +151,8 @@ fn validity(summary: &Summary, reasons: &mut Reasons) {
     }
     let p99 = summary.latency_us.planned_to_delivered.p99.unwrap_or(0.0);
     let allowed = validity.send_lag_p99_us_floor.max(validity.send_lag_p99_share_max * p99);
-    if let Some((name, lag)) =
-        highest_percentile(&summary.latency_us.send_lag).filter(|(_, lag)| *lag > allowed)
-    {
+    let lag = summary.latency_us.send_lag.highest_percentile();
+    if let Some((name, lag)) = lag.filter(|(_, lag)| *lag > allowed) {
         let text = format!(
             "the generator was late: send lag {name} {:.2} ms, allowed are {:.2} ms",
             lag / 1e3,
@@ -161,13 +160,6 @@ fn validity(summary: &Summary, reasons: &mut Reasons) {
         );
         reasons.invalid("send_lag", text);
     }
-}
-
-/// The p99, or with too few samples for it the highest percentile below: when that is late already, so is the p99.
-fn highest_percentile(latency: &Latency) -> Option<(&'static str, f64)> {
-    let percentiles =
-        [("p99", latency.p99), ("p95", latency.p95), ("p90", latency.p90), ("p50", latency.p50)];
-    percentiles.into_iter().find_map(|(name, value)| Some((name, value?)))
 }
 
 /// Whether the server did what was asked of it.
@@ -228,8 +220,9 @@ fn threshold_reason(
     summary: &Summary,
     reasons: &mut Reasons,
 ) {
+    let milliseconds = |us: f64| format!("{:.3} ms", us / 1e3);
     let figure = |measured: f64| match threshold.is_latency() {
-        true => format!("{:.3} ms", measured / 1e3),
+        true => milliseconds(measured),
         false => format!("{measured}"),
     };
     match (result.outcome, result.measured) {
@@ -245,7 +238,7 @@ fn threshold_reason(
                     result.text,
                     figure(measured),
                     name.replace('_', " "),
-                    figure(lag),
+                    milliseconds(lag),
                 );
                 reasons.invalid(&format!("threshold_{name}"), text);
             }
@@ -313,7 +306,7 @@ fn warnings(summary: &Summary) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schema::{Connections, MessageWindow};
+    use crate::schema::{Connections, Latency, MessageWindow};
 
     pub(super) fn passing() -> Summary {
         let mut summary = Summary::default();

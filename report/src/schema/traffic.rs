@@ -189,6 +189,14 @@ pub struct Latency {
     pub max: Option<f64>,
 }
 
+impl Latency {
+    /// The p99, or with too few samples for it the highest percentile below: when that is late already, so is the p99.
+    pub(crate) fn highest_percentile(&self) -> Option<(&'static str, f64)> {
+        let percentiles = [("p99", self.p99), ("p95", self.p95), ("p90", self.p90), ("p50", self.p50)];
+        percentiles.into_iter().find_map(|(name, value)| Some((name, value?)))
+    }
+}
+
 /// Heartbeats over the whole run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
