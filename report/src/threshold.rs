@@ -58,7 +58,7 @@ const STATISTICS: [Statistic; 9] = [
     ("max", |l| l.max, 1.0),
 ];
 
-const SCALARS: [Scalar; 21] = [
+const SCALARS: [Scalar; 22] = [
     ("rate", |s| s.messages.rate_per_s),
     ("accepted_rate", |s| s.messages.accepted_rate_per_s),
     ("lost", |s| Some(s.messages.lost as f64)),
@@ -78,6 +78,7 @@ const SCALARS: [Scalar; 21] = [
     ("messages_per_cpu_s", |s| s.server.as_ref()?.messages_per_cpu_s),
     ("server_user_bytes_per_connection", |s| s.server.as_ref()?.user_bytes_per_connection),
     ("kernel_bytes_per_connection", |s| s.kernel.bytes_per_connection),
+    ("kernel_extra_bytes_per_connection", |s| s.kernel.extra_bytes_per_connection),
     ("generator_user_bytes_per_user", |s| s.generator.user_bytes_per_user),
     ("cpu_us_per_message", |s| s.machine.cpu_us_per_message),
 ];
@@ -316,6 +317,32 @@ mod tests {
         ] {
             let threshold: Threshold = text.parse().unwrap();
             assert_eq!(threshold.evaluate(&run()).outcome, outcome, "{text}");
+        }
+    }
+
+    #[test]
+    fn every_budget_of_bytes_has_a_threshold_of_its_own() {
+        let mut summary = Summary::default();
+        let budgets = [
+            "server_user_bytes_per_connection",
+            "kernel_bytes_per_connection",
+            "kernel_extra_bytes_per_connection",
+            "generator_user_bytes_per_user",
+        ];
+        let outcomes = |summary: &Summary, comparison: &str| {
+            budgets.map(|name| {
+                let threshold: Threshold = format!("{name}{comparison}").parse().unwrap();
+                threshold.evaluate(summary).outcome
+            })
+        };
+        assert_eq!(outcomes(&summary, "<=4k"), [Outcome::NoData; 4]);
+        let server = crate::schema::Server { user_bytes_per_connection: Some(1.0), ..Default::default() };
+        summary.server = Some(server);
+        summary.kernel.bytes_per_connection = Some(2.0);
+        summary.kernel.extra_bytes_per_connection = Some(3.0);
+        summary.generator.user_bytes_per_user = Some(4.0);
+        for (at, value) in [1, 2, 3, 4].into_iter().enumerate() {
+            assert_eq!(outcomes(&summary, &format!("=={value}"))[at], Outcome::Holds, "{}", budgets[at]);
         }
     }
 
