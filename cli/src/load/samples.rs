@@ -19,6 +19,8 @@ pub(super) struct Hold {
     pub(super) generator: Option<Footprint>,
     /// The server's memory.
     pub(super) server: Option<Footprint>,
+    /// Why that could not be read.
+    pub(super) server_unread: Option<String>,
     /// How its connections are spread over its shards: the fullest by the average.
     pub(super) connections_skew: Option<f64>,
     /// The kernel's slab caches.
@@ -31,7 +33,10 @@ impl Hold {
     /// Looks now.
     pub(super) fn sample(server: &Server, connected: u64) -> Hold {
         let generator = memory::footprint("self");
-        let occupied = server.occupied();
+        let (occupied, server_unread) = match server.occupied() {
+            Ok(occupied) => (occupied, None),
+            Err(why) => (None, Some(why)),
+        };
         // The two that are compared with each other in one go.
         let slabs = Slabs::read();
         let kernel = machine::kernel(slabs.as_ref().map(Slabs::bytes));
@@ -39,6 +44,7 @@ impl Hold {
             connected,
             generator,
             server: occupied.map(|occupied| occupied.memory),
+            server_unread,
             connections_skew: occupied.and_then(|occupied| occupied.connections_skew),
             slabs,
             kernel,
