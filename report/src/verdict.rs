@@ -207,7 +207,8 @@ fn conduct(summary: &Summary, reasons: &mut Reasons) {
         reasons.fail("nothing_delivered", "not one message of the window was delivered".to_owned());
     }
     let heartbeats = &summary.heartbeats;
-    if heartbeats.answered < heartbeats.due {
+    // Who ends a run early leaves answers under way.
+    if heartbeats.answered < heartbeats.due && !summary.incidents.was_cut_short() {
         let missing = heartbeats.due - heartbeats.answered;
         let text = format!("{missing} of {} heartbeats were not answered", heartbeats.due);
         reasons.fail("heartbeats_unanswered", text);
@@ -378,6 +379,25 @@ mod tests {
         ];
         for (change, verdict, code) in cases {
             assert_eq!(judged(change), (verdict, vec![code.to_owned()]));
+        }
+    }
+
+    #[test]
+    fn what_was_under_way_when_a_run_was_cut_short_is_no_failure() {
+        let cuts: [(Change, &str); 2] = [
+            (|s| s.incidents.interrupted = true, "interrupted"),
+            (|s| s.incidents.memory_guard = Some("1.0 GB left".into()), "memory_guard"),
+        ];
+        for (cut, code) in cuts {
+            let under_way = |s: &mut Summary| {
+                cut(s);
+                s.heartbeats.due = 2;
+                s.heartbeats.answered = 1;
+                s.messages.unknown = 1;
+                s.messages.unsent = 1;
+                s.connections.established = 9;
+            };
+            assert_eq!(judged(under_way), (Verdict::Invalid, vec![code.to_owned()]));
         }
     }
 
