@@ -242,9 +242,11 @@ fn phase_name(phase: Phase) -> &'static str {
     match phase {
         Phase::Connecting => "connect",
         Phase::Warmup => "warmup",
-        Phase::Measuring | Phase::RollCall => "measure",
+        Phase::Measuring => "measure",
         Phase::Storming => "storm",
-        Phase::Draining | Phase::Leaving | Phase::Done => "drain",
+        Phase::RollCall => "rollcall",
+        Phase::Draining => "drain",
+        Phase::Leaving | Phase::Done => "leave",
     }
 }
 
