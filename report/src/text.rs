@@ -62,6 +62,11 @@ pub fn bytes(value: f64) -> String {
     }
 }
 
+/// Bytes that have a budget, where tenths tell one change from the next: `118.4 B`, `4.07 kB`.
+fn budgeted(value: f64) -> String {
+    if value < 1e3 { format!("{value:.1} B") } else { bytes(value) }
+}
+
 fn known(value: Option<f64>, show: impl Fn(f64) -> String) -> String {
     value.map_or_else(|| "-".to_owned(), show)
 }
@@ -261,7 +266,7 @@ impl Page {
             let shards = server.shards.map_or_else(|| "-".to_owned(), |shards| shards.to_string());
             let mut figures = vec![
                 format!("{} messages per CPU-s", known(server.messages_per_cpu_s, count)),
-                format!("{} per connection", known(server.user_bytes_per_connection, bytes)),
+                format!("{} per connection", known(server.user_bytes_per_connection, budgeted)),
                 format!("{shards} shards, {backend}"),
             ];
             // One shard has all there are.
@@ -273,13 +278,13 @@ impl Page {
         let kernel = &summary.kernel;
         self.line(&format!(
             "  kernel      {} per connection, {} of it beyond the socket",
-            known(kernel.bytes_per_connection, bytes),
-            known(kernel.extra_bytes_per_connection, bytes),
+            known(kernel.bytes_per_connection, budgeted),
+            known(kernel.extra_bytes_per_connection, budgeted),
         ));
         let generator = &summary.generator;
         self.line(&format!(
             "  generator   {} per user   busiest core {}",
-            known(generator.user_bytes_per_user, bytes),
+            known(generator.user_bytes_per_user, budgeted),
             known(generator.busiest_core, |share| format!("{:.0} %", share * 100.0)),
         ));
         let per_message = known(summary.machine.cpu_us_per_message, time);
@@ -426,6 +431,22 @@ Storm of reconnects, jittered
         let text = render(&summary, false);
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         assert!(text.contains("lost >= 999999999999") && text.contains("264 shards, io-uring"), "{text}");
+    }
+
+    #[test]
+    fn what_has_a_budget_is_told_in_tenths_of_a_byte() {
+        let mut summary = Summary::default();
+        let server = Server { user_bytes_per_connection: Some(118.44), ..Server::default() };
+        summary.server = Some(server);
+        summary.kernel.bytes_per_connection = Some(4_070.0);
+        summary.kernel.extra_bytes_per_connection = Some(256.0);
+        summary.generator.user_bytes_per_user = Some(121.06);
+        let text = render(&summary, false);
+        for told in
+            ["118.4 B per connection", "4.07 kB per connection, 256.0 B of it beyond", "121.1 B per user"]
+        {
+            assert!(text.contains(told), "{told}: {text}");
+        }
     }
 
     #[test]
