@@ -136,6 +136,7 @@ impl About {
     }
 
     fn figures(&self, server: &Server) -> ServerFigures {
+        let figures = server.figures();
         ServerFigures {
             throng_version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -148,7 +149,8 @@ impl About {
             backend_reason: self.backend.reason.clone(),
             defer_accept_s: Some(self.defer_accept.as_secs_f64()),
             cpus: self.cpus.clone(),
-            server: server.figures(),
+            connections_skew: figures.connections_skew(),
+            server: figures,
         }
     }
 }

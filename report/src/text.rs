@@ -1,9 +1,8 @@
 //! The terminal summary: verdict first, then what it rests on. Readable at 80 columns.
 
-use std::fmt::Write;
-
 use crate::schema::{Latency, STORM_COUNTERS, Summary, Verdict};
 
+mod counters;
 mod memory;
 
 const RULE: usize = 78;
@@ -61,6 +60,11 @@ pub fn bytes(value: f64) -> String {
         v if v >= 1e3 => format!("{:.2} kB", v / 1e3),
         v => format!("{v:.0} B"),
     }
+}
+
+/// Bytes that have a budget, where tenths tell one change from the next: `118.4 B`, `4.07 kB`.
+fn budgeted(value: f64) -> String {
+    if value < 1e3 { format!("{value:.1} B") } else { bytes(value) }
 }
 
 fn known(value: Option<f64>, show: impl Fn(f64) -> String) -> String {
@@ -260,72 +264,32 @@ impl Page {
         if let Some(server) = &summary.server {
             let backend = server.backend.as_ref().map_or("-", |backend| backend.active.as_str());
             let shards = server.shards.map_or_else(|| "-".to_owned(), |shards| shards.to_string());
-            self.figures(
-                "  server      ",
-                &[
-                    format!("{} messages per CPU-s", known(server.messages_per_cpu_s, count)),
-                    format!("{} per connection", known(server.user_bytes_per_connection, bytes)),
-                    format!("{shards} shards, {backend}"),
-                ],
-            );
+            let mut figures = vec![
+                format!("{} messages per CPU-s", known(server.messages_per_cpu_s, count)),
+                format!("{} per connection", known(server.user_bytes_per_connection, budgeted)),
+                format!("{shards} shards, {backend}"),
+            ];
+            // One shard has all there are.
+            if let Some(skew) = server.connections_skew.filter(|_| server.shards > Some(1)) {
+                figures.push(format!("fullest shard {skew:.2} of the average"));
+            }
+            self.figures("  server      ", &figures);
         }
         let kernel = &summary.kernel;
         self.line(&format!(
             "  kernel      {} per connection, {} of it beyond the socket",
-            known(kernel.bytes_per_connection, bytes),
-            known(kernel.extra_bytes_per_connection, bytes),
+            known(kernel.bytes_per_connection, budgeted),
+            known(kernel.extra_bytes_per_connection, budgeted),
         ));
         let generator = &summary.generator;
         self.line(&format!(
             "  generator   {} per user   busiest core {}",
-            known(generator.user_bytes_per_user, bytes),
+            known(generator.user_bytes_per_user, budgeted),
             known(generator.busiest_core, |share| format!("{:.0} %", share * 100.0)),
         ));
         let per_message = known(summary.machine.cpu_us_per_message, time);
         self.line(&format!("  both        {per_message} of CPU per message"));
     }
-
-    fn counters(&mut self, summary: &Summary) {
-        let moved: Vec<(&str, i64, &str)> = summary
-            .kernel
-            .counters
-            .iter()
-            .filter_map(|(name, by)| Some((name.as_str(), *by, meaning(name)?)).filter(|_| *by != 0))
-            .collect();
-        if moved.is_empty() {
-            return;
-        }
-        self.head("Kernel counters that moved");
-        for (name, by, meaning) in moved {
-            let mut line = String::new();
-            let _ = write!(line, "  {name:<26}{by:>+10}   ");
-            self.wrapped(&line, meaning);
-        }
-    }
-}
-
-/// What it means when this counter moves; `None` for those that always do.
-fn meaning(counter: &str) -> Option<&'static str> {
-    Some(match counter {
-        "TcpExtListenOverflows" => "an accept queue was full: net.core.somaxconn",
-        "TcpExtListenDrops" => "connections dropped at a listener",
-        "TcpRetransSegs" => "segments sent again",
-        "TcpExtTCPSynRetrans" => "connects repeated their SYN",
-        "TcpExtSyncookiesSent" => "SYN cookies: the backlog of half-open connections was full",
-        "TcpExtTCPReqQFullDrop" => "SYNs dropped: net.ipv4.tcp_max_syn_backlog",
-        "TcpExtTCPReqQFullDoCookies" => "SYN cookies: net.ipv4.tcp_max_syn_backlog",
-        "TcpExtTCPAbortOnMemory" => "connections reset for want of memory: net.ipv4.tcp_mem",
-        "TcpExtTCPMemoryPressures" => "TCP was short of memory: net.ipv4.tcp_mem",
-        "TcpExtPruneCalled" => "receive buffers pruned: net.ipv4.tcp_rmem",
-        "TcpExtTCPRcvQDrop" => "bytes dropped for want of receive memory",
-        "TcpExtTCPToZeroWindowAdv" => "a receiver closed its window: it reads too slowly",
-        "TcpExtTCPTimeWaitOverflow" => "too many TIME_WAIT: net.ipv4.tcp_max_tw_buckets",
-        "TcpExtTCPBacklogDrop" => "segments dropped at a busy socket",
-        "TcpExtTCPTimeouts" => "retransmission timeouts: each is 200 ms or more in the tail",
-        "softnet_dropped" => "packets dropped: net.core.netdev_max_backlog",
-        "softnet_time_squeeze" => "softirq ran out of its budget: net.core.netdev_budget",
-        _ => return None,
-    })
 }
 
 #[cfg(test)]
@@ -460,12 +424,40 @@ Storm of reconnects, jittered
             messages_per_cpu_s: Some(123_456.0),
             user_bytes_per_connection: Some(118.0),
             shards: Some(264),
+            connections_skew: Some(263.999),
             backend: Some(Backend { active: "io-uring".into(), ..Backend::default() }),
             ..Server::default()
         });
         let text = render(&summary, false);
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         assert!(text.contains("lost >= 999999999999") && text.contains("264 shards, io-uring"), "{text}");
+    }
+
+    #[test]
+    fn what_has_a_budget_is_told_in_tenths_of_a_byte() {
+        let mut summary = Summary::default();
+        let server = Server { user_bytes_per_connection: Some(118.44), ..Server::default() };
+        summary.server = Some(server);
+        summary.kernel.bytes_per_connection = Some(4_070.0);
+        summary.kernel.extra_bytes_per_connection = Some(256.0);
+        summary.generator.user_bytes_per_user = Some(121.06);
+        let text = render(&summary, false);
+        for told in
+            ["118.4 B per connection", "4.07 kB per connection, 256.0 B of it beyond", "121.1 B per user"]
+        {
+            assert!(text.contains(told), "{told}: {text}");
+        }
+    }
+
+    #[test]
+    fn how_connections_are_spread_is_told_where_there_are_several_shards() {
+        let cost = |shards, connections_skew| {
+            let server = Server { shards: Some(shards), connections_skew, ..Server::default() };
+            render(&Summary { server: Some(server), ..Summary::default() }, false)
+        };
+        let told = "2 shards, -\n              fullest shard 1.04 of the average\n";
+        assert!(cost(2, Some(1.0375)).contains(told), "{}", cost(2, Some(1.0375)));
+        assert!(!cost(2, None).contains("fullest") && !cost(1, Some(1.0)).contains("fullest"));
     }
 
     #[test]

@@ -58,7 +58,7 @@ const STATISTICS: [Statistic; 9] = [
     ("max", |l| l.max, 1.0),
 ];
 
-const SCALARS: [Scalar; 21] = [
+const SCALARS: [Scalar; 22] = [
     ("rate", |s| s.messages.rate_per_s),
     ("accepted_rate", |s| s.messages.accepted_rate_per_s),
     ("lost", |s| Some(s.messages.lost as f64)),
@@ -78,6 +78,7 @@ const SCALARS: [Scalar; 21] = [
     ("messages_per_cpu_s", |s| s.server.as_ref()?.messages_per_cpu_s),
     ("server_user_bytes_per_connection", |s| s.server.as_ref()?.user_bytes_per_connection),
     ("kernel_bytes_per_connection", |s| s.kernel.bytes_per_connection),
+    ("kernel_extra_bytes_per_connection", |s| s.kernel.extra_bytes_per_connection),
     ("generator_user_bytes_per_user", |s| s.generator.user_bytes_per_user),
     ("cpu_us_per_message", |s| s.machine.cpu_us_per_message),
 ];
@@ -234,12 +235,30 @@ impl Threshold {
         enough && (arrived as f64) < share * planned as f64
     }
 
-    /// The generator's own lateness at the statistic of this threshold, when it is more than is allowed where the server's figure
-    /// is `measured`: its name and its microseconds.
+    /// The generator's own lateness that belongs to this threshold, when it is more than is allowed where the server's figure is
+    /// `measured`: its name and its microseconds. For a latency it is taken at the same statistic.
     pub fn own_lateness(&self, summary: &Summary, measured: f64) -> Option<(&'static str, f64)> {
-        let Metric::Latency { latency, statistic } = self.metric else { return None };
         let validity = &summary.validity;
         let connecting = (validity.connect_lag_p99_us_floor, validity.connect_lag_p99_share_max);
+        let (latency, statistic) = match self.metric {
+            Metric::Latency { latency, statistic } => (latency, statistic),
+            Metric::Scalar(scalar) => {
+                let (name, lag, connect_us) = match SCALARS[scalar].0 {
+                    "connect_rate" => {
+                        let latencies = &summary.latency_us;
+                        ("connect_lag", &latencies.connect_lag, latencies.connect.p99.unwrap_or(0.0))
+                    }
+                    // A share of the whole time, not of the p99 of connecting: who came back long after the
+                    // others was kept by the server, however little the generator was late.
+                    "storm_last_back_s" => {
+                        ("reconnect_lag", &summary.storm.as_ref()?.connect_lag_us, measured * 1e6)
+                    }
+                    _ => return None,
+                };
+                let (_, lag) = lag.highest_percentile()?;
+                return (lag > connecting.0.max(connecting.1 * connect_us)).then_some((name, lag));
+            }
+        };
         let (name, (floor, share)) = match LATENCIES[latency].0 {
             // A closed loop's planned instant is the attempt.
             "planned_to_delivered" | "written_to_delivered" if !summary.plan.is_closed_loop() => {
@@ -298,6 +317,32 @@ mod tests {
         ] {
             let threshold: Threshold = text.parse().unwrap();
             assert_eq!(threshold.evaluate(&run()).outcome, outcome, "{text}");
+        }
+    }
+
+    #[test]
+    fn every_budget_of_bytes_has_a_threshold_of_its_own() {
+        let mut summary = Summary::default();
+        let budgets = [
+            "server_user_bytes_per_connection",
+            "kernel_bytes_per_connection",
+            "kernel_extra_bytes_per_connection",
+            "generator_user_bytes_per_user",
+        ];
+        let outcomes = |summary: &Summary, comparison: &str| {
+            budgets.map(|name| {
+                let threshold: Threshold = format!("{name}{comparison}").parse().unwrap();
+                threshold.evaluate(summary).outcome
+            })
+        };
+        assert_eq!(outcomes(&summary, "<=4k"), [Outcome::NoData; 4]);
+        let server = crate::schema::Server { user_bytes_per_connection: Some(1.0), ..Default::default() };
+        summary.server = Some(server);
+        summary.kernel.bytes_per_connection = Some(2.0);
+        summary.kernel.extra_bytes_per_connection = Some(3.0);
+        summary.generator.user_bytes_per_user = Some(4.0);
+        for (at, value) in [1, 2, 3, 4].into_iter().enumerate() {
+            assert_eq!(outcomes(&summary, &format!("=={value}"))[at], Outcome::Holds, "{}", budgets[at]);
         }
     }
 

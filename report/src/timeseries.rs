@@ -11,7 +11,8 @@ pub const HEADER: &str = "time_s,phase,connections,planned,sent,accepted,deliver
 pub struct Row {
     /// The second's end, counted from the first connect.
     pub time_s: f64,
-    /// What the users were doing: `connect`, `warmup`, `measure`, `storm`, `drain`.
+    /// What the users were doing at the second's end: `connect`, `warmup`, `measure` (for idle users: the hold), `storm`, `rollcall`,
+    /// `drain`, `leave`.
     pub phase: String,
     /// Connections established at the second's end.
     pub connections: u64,

@@ -5,8 +5,9 @@
 //! INVALID outranks FAIL.
 
 mod ramp;
+mod server;
 
-use crate::schema::{Latency, Outcome, Reason, Summary, Verdict};
+use crate::schema::{Outcome, Reason, Summary, Verdict};
 use crate::threshold::Threshold;
 
 /// Share of a core from which on a generator may be what was measured.
@@ -165,9 +166,8 @@ fn validity(summary: &Summary, reasons: &mut Reasons) {
     }
     let p99 = summary.latency_us.planned_to_delivered.p99.unwrap_or(0.0);
     let allowed = validity.send_lag_p99_us_floor.max(validity.send_lag_p99_share_max * p99);
-    if let Some((name, lag)) =
-        highest_percentile(&summary.latency_us.send_lag).filter(|(_, lag)| *lag > allowed)
-    {
+    let lag = summary.latency_us.send_lag.highest_percentile();
+    if let Some((name, lag)) = lag.filter(|(_, lag)| *lag > allowed) {
         let text = format!(
             "the generator was late: send lag {name} {:.2} ms, allowed are {:.2} ms",
             lag / 1e3,
@@ -175,13 +175,6 @@ fn validity(summary: &Summary, reasons: &mut Reasons) {
         );
         reasons.invalid("send_lag", text);
     }
-}
-
-/// The p99, or with too few samples for it the highest percentile below: when that is late already, so is the p99.
-fn highest_percentile(latency: &Latency) -> Option<(&'static str, f64)> {
-    let percentiles =
-        [("p99", latency.p99), ("p95", latency.p95), ("p90", latency.p90), ("p50", latency.p50)];
-    percentiles.into_iter().find_map(|(name, value)| Some((name, value?)))
 }
 
 /// Whether the server did what was asked of it.
@@ -229,7 +222,8 @@ fn conduct(summary: &Summary, reasons: &mut Reasons) {
         reasons.fail("nothing_delivered", "not one message of the window was delivered".to_owned());
     }
     let heartbeats = &summary.heartbeats;
-    if heartbeats.answered < heartbeats.due {
+    // Who ends a run early leaves answers under way.
+    if heartbeats.answered < heartbeats.due && !summary.incidents.was_cut_short() {
         let missing = heartbeats.due - heartbeats.answered;
         let text = format!("{missing} of {} heartbeats were not answered", heartbeats.due);
         reasons.fail("heartbeats_unanswered", text);
@@ -242,8 +236,9 @@ fn threshold_reason(
     summary: &Summary,
     reasons: &mut Reasons,
 ) {
+    let milliseconds = |us: f64| format!("{:.3} ms", us / 1e3);
     let figure = |measured: f64| match threshold.is_latency() {
-        true => format!("{:.3} ms", measured / 1e3),
+        true => milliseconds(measured),
         false => format!("{measured}"),
     };
     match (result.outcome, result.measured) {
@@ -259,7 +254,7 @@ fn threshold_reason(
                     result.text,
                     figure(measured),
                     name.replace('_', " "),
-                    figure(lag),
+                    milliseconds(lag),
                 );
                 reasons.invalid(&format!("threshold_{name}"), text);
             }
@@ -299,6 +294,7 @@ fn warnings(summary: &Summary) -> Vec<String> {
         warnings.push(format!("the generator's busiest core was {:.0} % busy: {limit}", busy * 100.0));
     }
     warnings.extend(ramp::warnings(summary));
+    warnings.extend(server::warnings(summary));
     if let Some(steal) = summary.machine.steal_share.filter(|steal| *steal > STEAL_SHARE) {
         warnings.push(format!("the hypervisor took {:.1} % of the CPU time", steal * 100.0));
     }
@@ -326,7 +322,7 @@ fn warnings(summary: &Summary) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schema::{Connections, MessageWindow};
+    use crate::schema::{Connections, Latency, MessageWindow};
 
     pub(super) fn passing() -> Summary {
         let mut summary = Summary::default();
@@ -400,6 +396,25 @@ mod tests {
         ];
         for (change, verdict, code) in cases {
             assert_eq!(judged(change), (verdict, vec![code.to_owned()]));
+        }
+    }
+
+    #[test]
+    fn what_was_under_way_when_a_run_was_cut_short_is_no_failure() {
+        let cuts: [(Change, &str); 2] = [
+            (|s| s.incidents.interrupted = true, "interrupted"),
+            (|s| s.incidents.memory_guard = Some("1.0 GB left".into()), "memory_guard"),
+        ];
+        for (cut, code) in cuts {
+            let under_way = |s: &mut Summary| {
+                cut(s);
+                s.heartbeats.due = 2;
+                s.heartbeats.answered = 1;
+                s.messages.unknown = 1;
+                s.messages.unsent = 1;
+                s.connections.established = 9;
+            };
+            assert_eq!(judged(under_way), (Verdict::Invalid, vec![code.to_owned()]));
         }
     }
 

@@ -169,17 +169,12 @@ impl Figures {
         total
     }
 
-    /// How unevenly connections are spread: the difference between the fullest shard and the emptiest, as a share of the
-    /// mean. 0 is even, or nobody.
-    pub fn connections_skew(&self) -> f64 {
+    /// How unevenly connections are spread: those of the fullest shard by the average of all shards, so 1 is even and the
+    /// number of shards is the most; `None` while nobody is connected.
+    pub fn connections_skew(&self) -> Option<f64> {
         let counts = || self.shards.iter().map(|shard| shard.connections);
-        let (sum, most, least) = (counts().sum::<u64>(), counts().max(), counts().min());
-        match (most, least) {
-            (Some(most), Some(least)) if sum > 0 => {
-                (most - least) as f64 * self.shards.len() as f64 / sum as f64
-            }
-            _ => 0.0,
-        }
+        let (sum, most) = (counts().sum::<u64>(), counts().max()?);
+        (sum > 0).then(|| most as f64 * self.shards.len() as f64 / sum as f64)
     }
 
     /// The sum over all shards by name, for a report: counters since `earlier` figures of the same server, gauges as
@@ -211,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn skew_is_the_spread_of_connections_over_shards_against_their_mean() {
+    fn skew_is_the_fullest_shard_by_the_average() {
         let skew = |counts: &[u64]| {
             let shards = counts
                 .iter()
@@ -219,8 +214,9 @@ mod tests {
                 .collect();
             Figures { cpu_s: 0.0, shards }.connections_skew()
         };
-        assert_eq!((skew(&[]), skew(&[0, 0]), skew(&[7]), skew(&[5, 5])), (0.0, 0.0, 0.0, 0.0));
-        assert_eq!((skew(&[90, 110]), skew(&[0, 0, 0, 8])), (0.2, 4.0));
+        assert_eq!((skew(&[]), skew(&[0, 0])), (None, None));
+        assert_eq!((skew(&[7]), skew(&[5, 5])), (Some(1.0), Some(1.0)));
+        assert_eq!((skew(&[90, 110]), skew(&[0, 0, 0, 8])), (Some(1.1), Some(4.0)));
     }
 
     #[test]

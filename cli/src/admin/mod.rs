@@ -44,6 +44,8 @@ pub(crate) struct ServerFigures {
     pub(crate) defer_accept_s: Option<f64>,
     /// Its cores; empty: any.
     pub(crate) cpus: Vec<u32>,
+    /// Connections of the fullest shard by the average of all shards; `None` while nobody is connected.
+    pub(crate) connections_skew: Option<f64>,
     /// Its shards' figures, and the CPU time of the process.
     pub(crate) server: Figures,
 }

@@ -139,6 +139,10 @@ impl Record {
         summary.incidents.sysctls_changed = host::changes(&self.sysctls, &summary.host.sysctls);
         let hold = self.hold.as_ref();
         summary.warnings.extend(memory::warning(&self.before, hold, &self.server));
+        if self.server.died().is_none() {
+            let has_baseline = self.server.memory_at_start().is_some();
+            summary.warnings.extend(server_unread(&self.before, hold, has_baseline));
+        }
         summary.memory = memory::report(&self.before, hold, &self.server, self.guard.seen());
         summary.generator.user_bytes_per_user = memory::user_bytes(summary.memory.generator.as_ref());
         let grown = counters::growth(&self.counters, &counters::read());
@@ -184,6 +188,7 @@ impl Record {
             cpu_s,
             messages_per_cpu_s: per_cpu_s.map(|cpu_s| delivered as f64 / cpu_s),
             shards: first.map(|figures| figures.server.shards.len() as u64),
+            connections_skew: self.hold.as_ref().and_then(|hold| hold.connections_skew),
             backend: first.map(|figures| Backend {
                 requested: figures.backend_requested.clone(),
                 active: figures.backend_active.clone(),
@@ -222,14 +227,26 @@ impl Record {
     }
 }
 
+/// Why the server's memory is not told although its figures were asked for. A server that tells its baseline itself needs no look
+/// before the first connection.
+fn server_unread(before: &Hold, held: Option<&Hold>, has_baseline: bool) -> Option<String> {
+    let before = before.server_unread.as_ref().filter(|_| !has_baseline);
+    let before = before.map(|why| ("before the first connection", why));
+    let held = held.and_then(|held| held.server_unread.as_ref());
+    let held = held.map(|why| ("while all connections were held", why));
+    before.or(held).map(|(when, why)| format!("the server's memory could not be read {when}: {why}"))
+}
+
 /// As the time series calls it.
 fn phase_name(phase: Phase) -> &'static str {
     match phase {
         Phase::Connecting => "connect",
         Phase::Warmup => "warmup",
-        Phase::Measuring | Phase::RollCall => "measure",
+        Phase::Measuring => "measure",
         Phase::Storming => "storm",
-        Phase::Draining | Phase::Leaving | Phase::Done => "drain",
+        Phase::RollCall => "rollcall",
+        Phase::Draining => "drain",
+        Phase::Leaving | Phase::Done => "leave",
     }
 }
 
@@ -253,6 +270,31 @@ mod tests {
 
     use super::*;
     use crate::admin::ServerFigures;
+
+    #[test]
+    fn the_report_knows_the_counters_of_the_server_by_the_names_that_it_gives_them() {
+        let moved = ShardFigures::default().list().into_iter().map(|(name, _)| (name.to_owned(), 1));
+        let server = ServerPart { counters: moved.collect(), ..ServerPart::default() };
+        let mut summary = Summary { server: Some(server), ..Summary::default() };
+        throng_report::judge(&mut summary, &[]);
+        assert_eq!(summary.warnings.len(), 5, "{:?}", summary.warnings);
+        let text = throng_report::text::render(&summary, false);
+        let named = text.lines().filter(|line| line.contains(" +1   ")).count();
+        assert_eq!(named, 15, "{text}");
+    }
+
+    #[test]
+    fn a_servers_memory_that_could_not_be_read_is_told_with_the_reason() {
+        let read = Hold::default();
+        let unread = Hold { server_unread: Some("nobody there".to_owned()), ..Hold::default() };
+        let told = |before, held, has_baseline| server_unread(before, held, has_baseline).unwrap_or_default();
+        assert_eq!(told(&read, Some(&read), false), "");
+        assert_eq!(told(&unread, Some(&read), true), "");
+        let before = told(&unread, Some(&unread), false);
+        assert!(before.ends_with("before the first connection: nobody there"), "{before}");
+        let held = told(&unread, Some(&unread), true);
+        assert!(held.ends_with("while all connections were held: nobody there"), "{held}");
+    }
 
     #[test]
     fn shards_on_one_core_count_together() {

@@ -19,6 +19,10 @@ pub(super) struct Hold {
     pub(super) generator: Option<Footprint>,
     /// The server's memory.
     pub(super) server: Option<Footprint>,
+    /// Why that could not be read.
+    pub(super) server_unread: Option<String>,
+    /// How its connections are spread over its shards: the fullest by the average.
+    pub(super) connections_skew: Option<f64>,
     /// The kernel's slab caches.
     pub(super) slabs: Option<Slabs>,
     /// The kernel's memory outside them, by the schema's names.
@@ -29,11 +33,22 @@ impl Hold {
     /// Looks now.
     pub(super) fn sample(server: &Server, connected: u64) -> Hold {
         let generator = memory::footprint("self");
-        let server = server.memory();
+        let (occupied, server_unread) = match server.occupied() {
+            Ok(occupied) => (occupied, None),
+            Err(why) => (None, Some(why)),
+        };
         // The two that are compared with each other in one go.
         let slabs = Slabs::read();
         let kernel = machine::kernel(slabs.as_ref().map(Slabs::bytes));
-        Hold { connected, generator, server, slabs, kernel }
+        Hold {
+            connected,
+            generator,
+            server: occupied.map(|occupied| occupied.memory),
+            server_unread,
+            connections_skew: occupied.and_then(|occupied| occupied.connections_skew),
+            slabs,
+            kernel,
+        }
     }
 }
 

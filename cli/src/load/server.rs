@@ -1,7 +1,7 @@
 //! The server as the generator's side sees it: through its admin socket, through /proc, or not at all.
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use throng_report::schema::Footprint;
 
@@ -14,6 +14,8 @@ use crate::proc::{memory, process};
 /// since to free the memory of a large process takes time.
 const LAST_LOOKS: u32 = 50;
 const LAST_LOOK_EVERY: Duration = Duration::from_millis(20);
+/// How soon a look at its memory must have failed to be repeated.
+const LOOK_AGAIN_WITHIN: Duration = Duration::from_secs(1);
 
 /// A server that may or may not tell about itself.
 #[derive(Debug)]
@@ -40,6 +42,21 @@ pub(super) struct Look {
     pub(super) cpu: Duration,
     /// The figures that it came from.
     pub(super) figures: Option<ServerFigures>,
+}
+
+/// What the server's connections occupy at one moment, and how they are spread.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Occupied {
+    /// The process's memory.
+    pub(super) memory: Footprint,
+    /// The fullest shard by the average; `None` for a server without shards, or without connections.
+    pub(super) connections_skew: Option<f64>,
+}
+
+/// Looks once more after a failure, unless that took so long that the moment has passed which the look is about.
+fn twice<T>(mut look: impl FnMut() -> Result<T, String>) -> Result<T, String> {
+    let begun = Instant::now();
+    look().or_else(|error| if begun.elapsed() < LOOK_AGAIN_WITHIN { look() } else { Err(error) })
 }
 
 impl Server {
@@ -76,12 +93,24 @@ impl Server {
         self.first.as_ref()
     }
 
-    /// Its memory now.
-    pub(super) fn memory(&self) -> Option<Footprint> {
+    /// What its connections occupy now; `None` when nobody asked for its figures.
+    ///
+    /// # Errors
+    /// A sentence that says why it could not be read.
+    pub(super) fn occupied(&self) -> Result<Option<Occupied>, String> {
         match self.source {
-            Source::Admin(address) => admin::fetch(address).ok().map(|figures| figures.memory),
-            Source::Process(pid) => memory::footprint(&pid.to_string()),
-            Source::Nothing => None,
+            Source::Admin(address) => twice(|| {
+                let figures = admin::fetch(address)?;
+                Ok(Occupied { memory: figures.memory, connections_skew: figures.connections_skew })
+            })
+            .map(Some),
+            Source::Process(pid) => twice(|| {
+                let memory = memory::footprint(&pid.to_string())
+                    .ok_or_else(|| format!("/proc/{pid}/status cannot be read"))?;
+                Ok(Occupied { memory, connections_skew: None })
+            })
+            .map(Some),
+            Source::Nothing => Ok(None),
         }
     }
 
@@ -138,5 +167,45 @@ impl Server {
     /// How it died.
     pub(super) fn died(&self) -> Option<String> {
         self.died.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener};
+
+    use super::*;
+
+    fn server(source: Source) -> Server {
+        Server { source, pid: None, first: None, died: None }
+    }
+
+    #[test]
+    fn memory_that_cannot_be_read_is_an_error_and_memory_that_nobody_asked_for_is_none() {
+        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+        let error = server(Source::Admin(free)).occupied().unwrap_err();
+        assert!(error.contains(&free.to_string()), "{error}");
+        let error = server(Source::Process(u32::MAX)).occupied().unwrap_err();
+        assert!(error.contains("/proc/4294967295/status"), "{error}");
+        assert!(server(Source::Nothing).occupied().unwrap().is_none());
+        let own = server(Source::Process(std::process::id())).occupied().unwrap().unwrap();
+        assert!(own.memory.user_bytes.is_some_and(|bytes| bytes > 0));
+    }
+
+    #[test]
+    fn a_look_that_failed_is_repeated_once_while_its_moment_lasts() {
+        let look = |failures: u32, lasts: Duration| {
+            let mut looks = 0;
+            let seen = twice(|| {
+                looks += 1;
+                std::thread::sleep(lasts);
+                if looks > failures { Ok(()) } else { Err(looks.to_string()) }
+            });
+            (seen, looks)
+        };
+        assert_eq!(look(0, Duration::ZERO), (Ok(()), 1));
+        assert_eq!(look(1, Duration::ZERO), (Ok(()), 2));
+        assert_eq!(look(9, Duration::ZERO), (Err("2".to_owned()), 2));
+        assert_eq!(look(9, LOOK_AGAIN_WITHIN), (Err("1".to_owned()), 1));
     }
 }

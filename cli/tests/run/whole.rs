@@ -36,6 +36,8 @@ fn is_whole(summary: &throng_report::Summary, backend: &str) {
     assert_eq!(server.backend.as_ref().unwrap().active, backend);
     assert_eq!(summary.generator.backend.as_ref().unwrap().active, backend);
     assert_eq!(server.counters["messages_accepted"], messages.accepted);
+    let (shards, skew) = (server.shards.unwrap() as f64, server.connections_skew);
+    assert!(skew.is_some_and(|skew| (1.0..=shards).contains(&skew)), "{skew:?} of {shards}");
     assert!(server.cpu_s.is_some_and(|cpu_s| cpu_s > 0.0) && server.messages_per_cpu_s.is_some());
     assert!(server.user_bytes_per_connection.is_some() && summary.generator.user_bytes_per_user.is_some());
     assert!(summary.kernel.counters["TcpActiveOpens"] >= 200, "{:?}", summary.kernel.counters);
@@ -69,9 +71,19 @@ fn idle_users_are_all_reached_at_the_end() {
     let _turn = alone();
     let home = tempfile::tempdir().unwrap();
     let out = format!("--out={}", home.path().display());
-    let done = output(&mut throng(&["run", "idle", "-c", "400", "-d", "1s", "-w", "0s", "-q", &out]));
+    // Hold and roll call last 2 s each, so that each has a row of its own.
+    let words = ["run", "idle", "-c", "400", "-d", "2s", "-w", "0s", "-r", "200", "-q", &out];
+    let done = output(&mut throng(&words));
     let summary = summary(home.path());
     assert_eq!(summary.messages.delivered, 400, "{}", String::from_utf8_lossy(&done.stderr));
+    let rows = std::fs::read_to_string(home.path().join("timeseries.csv")).unwrap();
+    let phases: Vec<&str> = rows.lines().skip(1).filter_map(|row| row.split(',').nth(1)).collect();
+    let order = ["connect", "warmup", "measure", "rollcall", "drain", "leave"];
+    assert!(
+        phases.is_sorted_by_key(|phase| order.iter().position(|known| known == phase).unwrap()),
+        "{rows}"
+    );
+    assert!(["measure", "rollcall", "leave"].iter().all(|phase| phases.contains(phase)), "{rows}");
 }
 
 #[test]

@@ -14,6 +14,9 @@ pub struct Server {
     pub messages_per_cpu_s: Option<f64>,
     /// Shards.
     pub shards: Option<u64>,
+    /// Connections of the fullest shard by the average of all shards, while all were held: 1 is even, and the number of
+    /// shards is the most.
+    pub connections_skew: Option<f64>,
     /// How it talks to the kernel.
     pub backend: Option<Backend>,
     /// How long its kernel keeps a client back that has sent nothing, before it is accepted; 0 for not at all.

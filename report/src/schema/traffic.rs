@@ -48,15 +48,17 @@ impl PlanFacts {
 pub struct Connections {
     /// Connections that the plan holds at its height.
     pub target: u64,
-    /// Connected and, where the protocol has it, logged in.
+    /// Connected and, where the protocol has it, logged in: each user once, so without those who came back after a storm.
     pub established: u64,
-    /// Attempts that did not get that far.
+    /// Attempts that did not get that far and were not repeated. In a storm users try again, so it counts those who gave up,
+    /// also of a connection that they had before; [`Storm::failed_attempts_by_cause`](super::Storm::failed_attempts_by_cause) has every attempt.
     pub failed: u64,
     /// Established ones that ended and the plan had not asked for it.
     pub lost: u64,
-    /// Established ones that ended because the plan asked for it.
+    /// Connections that ended because the plan had everybody leave; without those that a storm closed.
     pub closed_by_plan: u64,
-    /// The most that were established at one time.
+    /// At most so many were established at one time: the sum of what each worker had at its own height, and those need not
+    /// have been at one time.
     pub peak: u64,
     /// Established per second from the first planned instant to the last one established; `None` when nothing was.
     pub connect_rate_per_s: Option<f64>,
@@ -66,7 +68,8 @@ pub struct Connections {
     /// Connections that were begun late because as many as may be under way at once were: the server took its time to let
     /// them in.
     pub held_back: u64,
-    /// Of `failed`: those that the server turned away by an answer of its own.
+    /// Attempts that the server turned away by an answer of its own. Of `failed`, but for a storm: there those count, too, that
+    /// were repeated.
     pub refused_by_server: u64,
     /// `failed` by cause, as `ECONNREFUSED` or `login refused`.
     pub failed_by_cause: BTreeMap<String, u64>,
@@ -189,12 +192,22 @@ pub struct Latency {
     pub max: Option<f64>,
 }
 
+impl Latency {
+    /// The p99, or with too few samples for it the highest percentile below: when that is late already, so is the p99.
+    pub(crate) fn highest_percentile(&self) -> Option<(&'static str, f64)> {
+        let percentiles = [("p99", self.p99), ("p95", self.p95), ("p90", self.p90), ("p50", self.p50)];
+        percentiles.into_iter().find_map(|(name, value)| Some((name, value?)))
+    }
+}
+
 /// Heartbeats over the whole run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Heartbeats {
-    /// Sent, and old enough at the end to be answered.
+    /// Those that came due for a user who was logged in. One that came due while the one before had no answer is not sent,
+    /// and counts: the server kept it from being sent. The one that was unanswered on a connection that a storm closed does
+    /// not count.
     pub due: u64,
-    /// Of those: answered.
+    /// Of those: sent and answered.
     pub answered: u64,
 }

@@ -8,7 +8,7 @@ const RAMP_LATE_SHARE: f64 = 0.1;
 const RAMP_LATE_S: f64 = 0.2;
 
 /// What a reader of connect and login times should know. A late ramp spoils no latency of a message and no
-/// memory of a connection, so it is no reason for INVALID; a threshold on `connect` or `login` that it broke is.
+/// memory of a connection, so it is no reason for INVALID; a threshold on connecting that it broke is.
 pub(super) fn warnings(summary: &Summary) -> Vec<String> {
     let (connections, validity) = (&summary.connections, &summary.validity);
     let mut warnings = Vec::new();
@@ -81,6 +81,52 @@ mod tests {
         }
         assert_eq!(verdict(0.0, "storm_never_back==0").0, Verdict::Pass);
         assert_eq!(verdict(0.0, "storm_last_back_s<1").0, Verdict::Invalid, "not measured");
+    }
+
+    #[test]
+    fn how_fast_users_get_in_is_the_servers_figure_only_while_the_generator_is_in_time() {
+        let judged = |lag_ms: f64, threshold: &str| {
+            let mut summary = passing();
+            let times = |p99_ms: f64| Latency { p99: Some(p99_ms * 1e3), ..Latency::default() };
+            summary.connections.connect_rate_per_s = Some(900.0);
+            summary.latency_us.connect = times(500.0);
+            summary.latency_us.connect_lag = times(lag_ms);
+            summary.storm = Some(crate::schema::Storm {
+                last_back_after_s: Some(0.5),
+                connect_us: times(1.0),
+                connect_lag_us: times(lag_ms),
+                ..Default::default()
+            });
+            judge(&mut summary, &[threshold.parse().unwrap()]);
+            let reason = summary.reasons.pop();
+            (summary.verdict, reason.map(|reason| (reason.code, reason.text)))
+        };
+        for (threshold, code, told) in [
+            ("connect_rate>=1k", "threshold_connect_lag", "connect lag 51.000 ms"),
+            ("storm_last_back_s<0.4", "threshold_reconnect_lag", "reconnect lag 51.000 ms"),
+        ] {
+            let (verdict, reason) = judged(49.0, threshold);
+            assert_eq!((verdict, reason.unwrap().0.as_str()), (Verdict::Fail, "threshold"), "{threshold}");
+            let (verdict, reason) = judged(51.0, threshold);
+            let (found, text) = reason.unwrap();
+            assert_eq!((verdict, found.as_str()), (Verdict::Invalid, code), "{threshold}");
+            assert!(text.contains(told), "{text}");
+        }
+        assert_eq!(
+            judged(51.0, "connect_rate>=800"),
+            (Verdict::Pass, None),
+            "a late ramp that was fast enough"
+        );
+        assert_eq!(judged(51.0, "established>=11").0, Verdict::Fail, "not a matter of time");
+    }
+
+    #[test]
+    fn with_few_users_the_highest_percentile_that_there_is_tells_how_late_they_began() {
+        let mut summary = passing();
+        summary.connections.connect_rate_per_s = Some(900.0);
+        summary.latency_us.connect_lag.p50 = Some(11_000.0);
+        judge(&mut summary, &["connect_rate>=1k".parse().unwrap()]);
+        assert_eq!(summary.verdict, Verdict::Invalid);
     }
 
     #[test]

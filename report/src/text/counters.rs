@@ -1,0 +1,123 @@
+//! Counters that moved and should not have, of the server and of the kernel, each with what that means.
+
+use super::Page;
+use crate::schema::Summary;
+
+impl Page {
+    /// Nothing where nothing moved.
+    pub(super) fn counters(&mut self, summary: &Summary) {
+        let server = summary.server.iter().flat_map(|server| &server.counters);
+        self.moved(
+            "Server counters that moved",
+            server.filter_map(|(name, by)| Some((name.as_str(), i128::from(*by), of_server(name)?))),
+        );
+        let kernel = summary.kernel.counters.iter();
+        self.moved(
+            "Kernel counters that moved",
+            kernel.filter_map(|(name, by)| Some((name.as_str(), i128::from(*by), of_kernel(name)?))),
+        );
+    }
+
+    fn moved<'a>(&mut self, title: &str, counters: impl Iterator<Item = (&'a str, i128, &'static str)>) {
+        let mut counters = counters.filter(|(_, by, _)| *by != 0).peekable();
+        if counters.peek().is_some() {
+            self.head(title);
+        }
+        for (name, by, meaning) in counters {
+            self.wrapped(&format!("  {name:<26}{by:>+10}   "), meaning);
+        }
+    }
+}
+
+/// What it means when this counter of the server moves; `None` for those that always do, and for what the summary tells
+/// elsewhere.
+fn of_server(counter: &str) -> Option<&'static str> {
+    Some(match counter {
+        "accept_left_group" => "a shard was full: its descriptors or its limit",
+        "accept_pauses" => "accepting paused: fs.file-max, or memory was short",
+        "closed_bad_conduct" => "closed: a frame that was not allowed then",
+        "closed_bad_frame" => "closed: bytes that are no frame",
+        "closed_by_reset" => "reset: told to go, and did not in time",
+        "closed_idle" => "closed: nothing was heard for too long",
+        "closed_login_timeout" => "closed: no login in time",
+        "closed_no_room" => "closed: too much waited for all clients of a shard",
+        "closed_slow_reader" => "closed: the client read too slowly",
+        "closed_too_many_logins" => "closed: too many were logging in at once",
+        "mailbox_full" => "a shard did not keep up with the others",
+        "mailbox_paused_sessions" => "senders waited for a shard that did not keep up",
+        "recv_starved" => "connections waited for a receive buffer",
+        "ring_overflows" => "completions came faster than a shard took them",
+        "short_sends" => "the kernel took a send in parts: its buffer was full",
+        _ => return None,
+    })
+}
+
+/// What it means when this counter of the kernel moves; `None` for those that always do.
+fn of_kernel(counter: &str) -> Option<&'static str> {
+    Some(match counter {
+        "TcpExtListenOverflows" => "an accept queue was full: net.core.somaxconn",
+        "TcpExtListenDrops" => "connections dropped at a listener",
+        "TcpRetransSegs" => "segments sent again",
+        "TcpExtTCPSynRetrans" => "connects repeated their SYN",
+        "TcpExtSyncookiesSent" => "SYN cookies: the backlog of half-open connections was full",
+        "TcpExtTCPReqQFullDrop" => "SYNs dropped: net.ipv4.tcp_max_syn_backlog",
+        "TcpExtTCPReqQFullDoCookies" => "SYN cookies: net.ipv4.tcp_max_syn_backlog",
+        "TcpExtTCPAbortOnMemory" => "connections reset for want of memory: net.ipv4.tcp_mem",
+        "TcpExtTCPMemoryPressures" => "TCP was short of memory: net.ipv4.tcp_mem",
+        "TcpExtPruneCalled" => "receive buffers pruned: net.ipv4.tcp_rmem",
+        "TcpExtTCPRcvQDrop" => "bytes dropped for want of receive memory",
+        "TcpExtTCPToZeroWindowAdv" => "a receiver closed its window: it reads too slowly",
+        "TcpExtTCPTimeWaitOverflow" => "too many TIME_WAIT: net.ipv4.tcp_max_tw_buckets",
+        "TcpExtTCPBacklogDrop" => "segments dropped at a busy socket",
+        "TcpExtTCPTimeouts" => "retransmission timeouts: each is 200 ms or more in the tail",
+        "softnet_dropped" => "packets dropped: net.core.netdev_max_backlog",
+        "softnet_time_squeeze" => "softirq ran out of its budget: net.core.netdev_budget",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::render;
+    use super::*;
+    use crate::schema::Server;
+
+    #[test]
+    fn what_moved_stands_there_with_its_meaning_and_what_always_moves_does_not() {
+        let mut summary = Summary::default();
+        let counters = [
+            ("accept_pauses", 3),
+            ("closed_no_room", 999_999_999),
+            ("closed_slow_reader", 0),
+            ("turns", 12_345),
+            ("recv_starved", 17),
+        ];
+        summary.server = Some(Server {
+            counters: counters.map(|(name, by)| (name.to_owned(), by)).into(),
+            ..Server::default()
+        });
+        summary.kernel.counters = [("TcpRetransSegs", 12), ("TcpOutSegs", 12_000), ("softnet_dropped", 0)]
+            .map(|(name, by)| (name.to_owned(), by))
+            .into();
+        let text = render(&summary, false);
+        let expected = "
+Server counters that moved
+  accept_pauses                     +3   accepting paused: fs.file-max, or
+                                         memory was short
+  closed_no_room            +999999999   closed: too much waited for all
+                                         clients of a shard
+  recv_starved                     +17   connections waited for a receive
+                                         buffer
+
+Kernel counters that moved
+  TcpRetransSegs                   +12   segments sent again
+";
+        assert!(text.ends_with(expected), "{text}");
+    }
+
+    #[test]
+    fn where_nothing_moved_there_is_no_heading() {
+        let text = render(&Summary { server: Some(Server::default()), ..Summary::default() }, false);
+        assert!(!text.contains("counters"), "{text}");
+    }
+}
