@@ -32,8 +32,8 @@ pub const fn recv_buffers(reactors: usize) -> u16 {
 const _: () = assert!(recv_buffers(1) == 512 && recv_buffers(4) == 512 && recv_buffers(5) == 256);
 const _: () = assert!(recv_buffers(53) == 32 && recv_buffers(4096) == 32);
 
-/// Default of direct descriptors in one ring's table: 256 buckets of the kernel's table of polls then hold 64 each, so cancelling
-/// one stays cheap; the ring's own memory is 10 bytes per connection; and the kernel's table is 128 KiB, a power of two like every
+/// Default of direct descriptors in one ring's table: 128 buckets of the kernel's table of polls then hold 128 each, so cancelling
+/// one stays cheap; the ring's own memory is 5 bytes per connection; and the kernel's table is 128 KiB, a power of two like every
 /// large allocation of its, so that nothing of it is lost.
 pub const TABLE_MAX: u16 = 1 << 14;
 

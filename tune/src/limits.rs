@@ -21,8 +21,8 @@ pub const BYTES_PER_THREAD: u64 = 1 << 20;
 /// Connections of one ring, at most, however high the limit on open files is.
 pub const CONNECTIONS_PER_RING: u64 = 16_384;
 
-/// Memory of one ring: its two queues, the larger with 8,192 completions. It counts against RLIMIT_MEMLOCK.
-pub const BYTES_PER_RING: u64 = 152 << 10;
+/// Memory of one ring: its two queues, the larger with 4,096 completions. It counts against RLIMIT_MEMLOCK.
+pub const BYTES_PER_RING: u64 = 84 << 10;
 
 /// Memory of one place in a ring's table of direct descriptors, used or not.
 pub const BYTES_PER_RING_PLACE: u64 = 8;

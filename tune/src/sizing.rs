@@ -135,7 +135,7 @@ mod tests {
         let uring = memory(1, Backend::IoUring);
         assert_eq!((uring.kernel, uring.user), (21_200_000_000, 640_000_000));
         // 153 rings a side, with 16,384 places each.
-        assert_eq!(uring.rings, 306 * (152 * 1024 + 128 * 1024));
+        assert_eq!(uring.rings, 306 * (84 * 1024 + 128 * 1024));
         let epoll = memory(133, Backend::Epoll);
         assert_eq!((epoll.kernel, epoll.threads), (20_950_000_000, 266 << 20));
         for memory in [uring, epoll] {

@@ -66,9 +66,9 @@ fn each_limit_is_named_with_what_is_needed() {
         ("fs.epoll.max_user_watches", "200000", Severity::Blocker, |_, machine| {
             machine.epoll_max_user_watches = Some(199_999);
         }),
-        ("RLIMIT_MEMLOCK", "9338880", Severity::Blocker, |target, _| {
-            // 30 rings a side, of 152 KiB each.
-            *target = over_rings(600_000);
+        ("RLIMIT_MEMLOCK", "10665984", Severity::Blocker, |target, _| {
+            // 62 rings a side, of 84 KiB each.
+            *target = over_rings(1_000_000);
         }),
         ("threads that can be started", "36", Severity::Blocker, |_, machine| {
             machine.threads_left = Some(35);
@@ -93,7 +93,7 @@ fn each_limit_is_named_with_what_is_needed() {
                 }
             },
         ),
-        ("memory available", "2.26 GB", Severity::Blocker, |_, machine| {
+        ("memory available", "2.17 GB", Severity::Blocker, |_, machine| {
             machine.memory_available_bytes = 2_000 * MIB;
         }),
         ("net.netfilter.nf_conntrack_max", "120010", Severity::Blocker, |_, machine| {

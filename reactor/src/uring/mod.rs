@@ -55,7 +55,7 @@ const ACCEPT_SHARE: usize = 2;
 /// Events that one completion can give, at most: `AcceptResumed` and `Accepted`.
 const EVENTS_PER_COMPLETION: usize = 2;
 
-/// A reactor over io_uring. User memory per idle connection: 24 bytes, and a ring of 152 KiB for every table; the
+/// A reactor over io_uring. User memory per idle connection: 24 bytes, and a ring of 84 KiB for every table; the
 /// kernel's: 256 bytes for the poll, 40 for the direct descriptor and 8 for its place.
 pub struct Uring {
     // Dropped by hand, in this order: the rings, then what the kernel wrote to and read from.

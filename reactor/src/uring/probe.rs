@@ -70,7 +70,7 @@ fn explain_with(error: &io::Error, io_uring_disabled: &str) -> String {
         }
         (Some(libc::ENOSYS), _) => "the kernel was built without io_uring, or a seccomp profile hides it",
         (Some(libc::ENOMEM), _) => {
-            "the limit on locked memory: raise RLIMIT_MEMLOCK (ulimit -l) to 152 KiB per shard and more, or run with \
+            "the limit on locked memory: raise RLIMIT_MEMLOCK (ulimit -l) to 84 KiB per shard and more, or run with \
              CAP_IPC_LOCK"
         }
         (Some(libc::EMFILE), _) => "the table of descriptors is full: raise RLIMIT_NOFILE (ulimit -n)",

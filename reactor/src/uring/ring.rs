@@ -23,9 +23,10 @@ use crate::Nanos;
 /// Entries of the submission queue: 16 KiB. A batch that needs more costs one more system call per 256 requests.
 const SUBMISSIONS: u32 = 256;
 
-/// Entries of the completion queue: 128 KiB. From 8192 on the kernel gives its table of pollers the most buckets, so
-/// cancelling stays cheap with a million of them; and an overflow would end every multishot request that it hits.
-const COMPLETIONS: u32 = 8192;
+/// Entries of the completion queue: 64 KiB. The kernel's table of pollers gets one bucket for every 32, so one has 128 polls of a
+/// full table of descriptors and cancelling stays cheap; twice as many would cost a connection 5 bytes more. An overflow would
+/// end every multishot request that it hits, but the kernel does a poll's work only while it is asked for completions.
+const COMPLETIONS: u32 = 4096;
 const _: () =
     assert!(COMPLETIONS as usize >= 4 * crate::limits::BATCH_EVENTS, "a batch must not overflow it");
 
