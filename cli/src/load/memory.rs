@@ -107,7 +107,7 @@ pub(super) fn kernel_part(
     };
     let slabs = before.slabs.as_ref().zip(held.and_then(|held| held.slabs.as_ref()));
     Kernel {
-        bytes_per_connection: sum(&[slab::SOCKET, slab::WATCHING]),
+        bytes_per_connection: sum(&[slab::SOCKET, slab::WATCHING, slab::CGROUP]),
         extra_bytes_per_connection: sum(&[slab::WATCHING]),
         counters,
         slab_bytes: slabs.map(|(before, held)| held.whole(before, &memory.slab)).unwrap_or_default(),

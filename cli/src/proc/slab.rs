@@ -16,6 +16,8 @@ use throng_report::schema::SlabGrowth;
 pub(crate) const SOCKET: &str = "socket";
 /// Growth is beyond the socket: somebody watches it.
 pub(crate) const WATCHING: &str = "watching";
+/// Growth is what a memory cgroup notes about the objects of the others: who pays for each.
+pub(crate) const CGROUP: &str = "cgroup";
 /// Growth has nothing to do with connections.
 pub(crate) const OTHER: &str = "other";
 
@@ -36,7 +38,7 @@ const SOCKET_CACHES: [(&str, bool); 13] = [
     ("request_sock_TCP", false),
 ];
 
-/// Caches of whoever watches sockets.
+/// Caches of whoever watches sockets; a memory cgroup is charged for all of their objects.
 const WATCHING_CACHES: [&str; 4] = ["io_kiocb", "ep_head", EPOLL_CACHES[0], EPOLL_CACHES[1]];
 /// Of those: with one object per `ep_head`.
 const EPOLL_CACHES: [&str; 2] = ["eventpoll_epi", "eventpoll_pwq"];
@@ -190,18 +192,17 @@ impl<'a> Account<'a> {
 
     fn close(mut self, ends: u64) -> Vec<SlabGrowth> {
         let heads = self.held.shown("ep_head").and_then(|shown| self.left.get(shown)).copied();
-        for name in WATCHING_CACHES {
+        let watching = WATCHING_CACHES.map(|name| (name, true, WATCHING));
+        let socket = SOCKET_CACHES.map(|(name, charged)| (name, charged, SOCKET));
+        let mut notes = BTreeMap::<i64, i64>::new();
+        for (name, charged, group) in watching.into_iter().chain(socket) {
             let Some(shown) = self.held.shown(name) else { continue };
             let most = heads.filter(|_| EPOLL_CACHES.contains(&name)).unwrap_or(i64::MAX);
-            self.take(shown, name, WATCHING, most);
-        }
-        let mut notes = BTreeMap::<i64, i64>::new();
-        for (name, charged) in SOCKET_CACHES {
-            let Some(shown) = self.held.shown(name) else { continue };
-            let objects = self.take(shown, name, SOCKET, i64::MAX);
+            let objects = self.take(shown, name, group, most);
             if charged {
                 let per_slab = self.held.caches[shown].objects_per_slab;
-                *notes.entry(general_size(per_slab * NOTE_BYTES)).or_default() += objects / per_slab;
+                *notes.entry(general_size(per_slab * NOTE_BYTES)).or_default() +=
+                    (objects + per_slab - 1) / per_slab;
             }
         }
         self.general(notes);
@@ -214,7 +215,7 @@ impl<'a> Account<'a> {
         growth
     }
 
-    /// The general caches: of each size first the notes on the socket's objects, then what watches.
+    /// The general caches: of each size first the notes on the objects, as far as there can be any, then what watches.
     fn general(&mut self, mut notes: BTreeMap<i64, i64>) {
         let general: Vec<&'a str> =
             self.left.keys().copied().filter(|name| name.starts_with("kmalloc-")).collect();
@@ -222,7 +223,7 @@ impl<'a> Account<'a> {
             // Notes are charged to nobody and cannot be taken back.
             let plain = !["-cg-", "-rcl-"].iter().any(|kind| shown.contains(kind));
             if let Some(count) = size_of_name(shown).filter(|_| plain).and_then(|size| notes.get_mut(&size)) {
-                *count -= self.take(shown, shown, SOCKET, *count);
+                *count -= self.take(shown, shown, CGROUP, *count);
             }
             self.take(shown, shown, WATCHING, i64::MAX);
         }
@@ -349,18 +350,18 @@ mod tests {
     }
 
     #[test]
-    fn what_a_cgroup_notes_belongs_to_the_object_that_it_is_about() {
-        // 13 sockets per slab: 104 bytes of notes, from kmalloc-128.
-        let held = [("TCP", 13_000, 13, 8), ("io_kiocb", 13_000, 16, 1), ("kmalloc-128", 1812, 32, 1)];
+    fn what_a_cgroup_notes_is_told_apart_from_what_it_is_about() {
+        // 13 sockets per slab, 16 polls: 104 and 128 bytes of notes, both from kmalloc-128. The rest watches.
+        let held = [("TCP", 13_000, 13, 8), ("io_kiocb", 16_000, 16, 1), ("kmalloc-128", 2812, 32, 1)];
         let growth = slabs(&held, &[]).growth(&slabs(&[], &[]), 13_000);
         let notes: Vec<_> = growth.iter().filter(|one| one.cache == "kmalloc-128").collect();
         let notes: Vec<_> = notes.iter().map(|one| (one.group.as_str(), one.objects)).collect();
-        assert_eq!(notes, [(SOCKET, 1000), (WATCHING, 812)]);
+        assert_eq!(notes, [(CGROUP, 2000), (WATCHING, 812)]);
         let held = [("TCP", 13_000, 13, 8), ("kmalloc-128", 500, 32, 1), ("kmalloc-32", 13_000, 128, 1)];
         let growth = slabs(&held, &[]).growth(&slabs(&[], &[]), 13_000);
         assert_eq!(
             rows(&growth)[1..],
-            [("kmalloc-32", WATCHING, 13_000), ("kmalloc-128", SOCKET, 500)],
+            [("kmalloc-32", WATCHING, 13_000), ("kmalloc-128", CGROUP, 500)],
             "never more notes than there are"
         );
     }

@@ -13,13 +13,15 @@
 //! - *Kernel* is counted in objects of its slab caches, times what an object takes in its slab with the waste there. It
 //!   is told per *end* of a connection: where both sides run on one machine, a connection has two.
 //!   - `socket` is what every TCP connection costs, whoever watches it: socket, inode, file, directory entry, the blobs of
-//!     security modules, the bind buckets of the client's port (one per source address and port, so half of one per end
-//!     where both ends are here), and the 8 bytes per object in which a memory cgroup notes who pays for those. Ports that an
-//!     earlier run left in TIME_WAIT have their buckets already, so they are not counted again.
+//!     security modules, and the bind buckets of the client's port (one per source address and port, so half of one per end
+//!     where both ends are here). Ports that an earlier run left in TIME_WAIT have their buckets already, so they are not
+//!     counted again.
 //!   - `watching` is beyond the socket: what exists for each connection because somebody waits for it, such as a poll
 //!     armed in io_uring or a registration with epoll. The general caches (`kmalloc-*`) count here, less the cgroup's
-//!     notes on the socket's objects. So do the tables of descriptors (of threads and of rings) and the kernel's stacks of
+//!     notes. So do the tables of descriptors (of threads and of rings) and the kernel's stacks of
 //!     threads, which are in no cache (`tables_bytes_per_end`).
+//!   - `cgroup` is what a memory cgroup notes about the objects of both, 8 bytes for each: who pays for it. It is there only where
+//!     the run is in such a cgroup, so it counts in what a connection takes, and in neither of the other two.
 //!   - `other` grew at the same time and does not belong to connections, such as the caches of a file system. It counts
 //!     in no sum.
 //!   - The caches are the whole machine's. Below 4,000 ends too little grows to tell it from everything else, and where the
@@ -109,7 +111,7 @@ pub struct KernelMemory {
 pub struct SlabGrowth {
     /// Its name. A cache that the kernel merged with others of the same size stands under the name of what grew in it.
     pub cache: String,
-    /// `socket`, `watching` or `other`; see the module.
+    /// `socket`, `watching`, `cgroup` or `other`; see the module.
     pub group: String,
     /// Objects that were added.
     pub objects: i64,

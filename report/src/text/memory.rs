@@ -26,7 +26,7 @@ impl Page {
                 let [server, generator] = sides.map(|side| known(grown(side, name), bytes));
                 self.line(&format!("  {shown:<22}{server:>12}{generator:>12}"));
             }
-            for (group, shown) in [("socket", "the socket"), ("watching", "beyond it")] {
+            for (group, shown) in [("socket", "the socket"), ("watching", "beyond it"), ("cgroup", "cgroup's")] {
                 self.slab(summary, group, shown);
             }
         }
@@ -95,6 +95,7 @@ mod tests {
             row("io_kiocb", "watching", 256.0),
             row("tcp_bind_bucket+tcp_bind2_bucket", "socket", 70.0),
             row("kmalloc-32", "watching", 40.0),
+            row("kmalloc-128", "cgroup", 16.0),
             row("buffer_head", "other", 30.0),
         ];
         summary.memory.kernel.tables_bytes_per_end = Some(8.0);
@@ -111,6 +112,7 @@ Memory per connection         server   generator
                                 tcp_bind_bucket+tcp_bind2_bucket 70 B
   kernel, each end: beyond it   304 B   io_kiocb 256 B   kmalloc-32 40 B
                                 tables of descriptors 8 B
+  kernel, each end: cgroup's    16 B   kmalloc-128 16 B
   machine has left: before 24.00 GB   held -   lowest 3.10 GB   after -
 ";
         assert!(text.contains(expected), "{text}");
