@@ -148,7 +148,8 @@ fn a_run_that_is_killed_at_any_instant_leaves_the_host_as_it_was() {
     let before = Host::read();
     let mut seed = 0x5EED_u64;
     // Touching memory, a second of ramp, one of hold, one of roll call, leaving: one instant in each eighth of all that.
-    let words = ["idle", "-c", "5k", "--connect-rate", "5k", "-d", "1s", "-r", "5k", "-w", "0s", "--prefault"];
+    let words =
+        ["idle", "-c", "5k", "--connect-rate", "5k", "-d", "1s", "-r", "5k", "-w", "0s", "--prefault"];
     for eighth in 0..8 {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let after = Duration::from_millis(500 * eighth + (seed >> 33) % 500);

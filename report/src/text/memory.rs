@@ -26,7 +26,9 @@ impl Page {
                 let [server, generator] = sides.map(|side| known(grown(side, name), bytes));
                 self.line(&format!("  {shown:<22}{server:>12}{generator:>12}"));
             }
-            for (group, shown) in [("socket", "the socket"), ("watching", "beyond it"), ("cgroup", "cgroup's")] {
+            for (group, shown) in
+                [("socket", "the socket"), ("watching", "beyond it"), ("cgroup", "cgroup's")]
+            {
                 self.slab(summary, group, shown);
             }
         }
