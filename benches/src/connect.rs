@@ -1,4 +1,4 @@
-//! The raw connect floor: the cheapest loop there is that accepts, connects, and keeps what it has.
+//! The raw connect floor: a bare loop that accepts, connects, and keeps what it has.
 //!
 //! ```text
 //!   load core     thread i: socket, bind, connect, keep  ...  x n/T     (a private table of descriptors each)

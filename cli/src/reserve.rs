@@ -6,8 +6,9 @@
 use std::time::{Duration, Instant};
 
 use throng_report::text;
+use throng_tune::Available;
 
-use crate::proc::machine::{self, Available};
+use crate::proc::machine;
 
 /// The smallest reserve that is taken without being told.
 const RESERVE_BYTES_MIN: u64 = 512 << 20;
@@ -34,7 +35,7 @@ impl Reserve {
     pub(crate) fn new(told: Option<u64>) -> Reserve {
         let default = || RESERVE_BYTES_MIN.max(machine::total_bytes().unwrap_or(0) / RESERVE_DIVISOR);
         Reserve {
-            available: Available::new(),
+            available: Available::of_this_process(),
             bytes: told.unwrap_or_else(default),
             next: None,
             lowest_bytes: None,

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use throng_reactor::{Selected, backend, sys};
 use throng_report::schema::Footprint;
 use throng_server::{Config, Server};
+use throng_tune::Available;
 
 use crate::admin::{self, ServerFigures};
 use crate::args::ServeArgs;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::prepare;
-use crate::proc::machine::Available;
 use crate::proc::memory;
 use crate::reserve::Reserve;
 use crate::signals::{self, Stop};
@@ -131,7 +131,7 @@ impl About {
             defer_accept: config.defer_accept,
             begun: Instant::now(),
             memory_at_start: memory::footprint("self").unwrap_or_default(),
-            available: Available::new(),
+            available: Available::of_this_process(),
         }
     }
 

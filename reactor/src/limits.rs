@@ -20,8 +20,7 @@ pub const RECV_BUFFER_BYTES: u32 = 4096;
 pub const RECV_BUFFERS: u16 = 512;
 
 /// Receive buffers of each of `reactors` in one process: [`RECV_BUFFERS`] of up to four and fewer of more, so that all together
-/// take 8 MiB up to 64 of them. A buffer that was used once stays resident, and every reactor uses all of its own in turn. 32 are
-/// a few turns of sparse traffic, and who is out of buffers only takes one turn more.
+/// take 8 MiB up to 64 of them. A buffer that was used once stays resident, and a storm uses every one. 32 are a few turns of sparse traffic, and who is out of buffers only takes one turn more.
 pub const fn recv_buffers(reactors: usize) -> u16 {
     let mut buffers = RECV_BUFFERS;
     while buffers > 32 && buffers as usize * reactors > 4 * RECV_BUFFERS as usize {

@@ -18,7 +18,7 @@ pub struct Config {
     pub shards: usize,
     /// Cores for the shards: shard i runs on core `cpus[i % cpus.len()]`. Empty: wherever the kernel likes.
     pub cpus: Vec<usize>,
-    /// Connections that one shard holds; beyond it clients wait in the backlog.
+    /// Connections that one shard holds. A full one is offered no more; when all are full, clients are refused.
     pub connections_max: usize,
     /// See [`limits::LOGINS_MAX`].
     pub logins_max: usize,

@@ -1,12 +1,13 @@
 //! What a run needs from the machine, and what stands in its way.
 //!
 //! [`check`] compares a [`Target`] with a [`Machine`] and touches neither: the same two values give the same findings
-//! everywhere, so a refusal can be tested without the machine that would refuse. [`Machine::read`] is the only
-//! function here that reads /proc. Nothing is changed by this crate.
+//! everywhere, so a refusal can be tested without the machine that would refuse. [`Machine::read`] and
+//! [`Available`] are all that reads /proc here. Nothing is changed by this crate.
 //!
 //! A run that is too big for its machine must end before it starts, by the name of the setting that forbids it, with
 //! the value that is needed. Found in the middle, the same fact looks like a slow server.
 
+mod available;
 mod check;
 pub mod lab;
 pub mod limits;
@@ -14,6 +15,7 @@ mod machine;
 mod sizing;
 mod target;
 
+pub use available::Available;
 pub use check::{Finding, Severity, check};
 pub use machine::{Conntrack, Machine};
 pub use sizing::{Memory, fullest_thread, reserve_bytes, tables_needed};

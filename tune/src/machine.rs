@@ -4,6 +4,8 @@ use std::fs;
 use std::io;
 use std::str::FromStr;
 
+use crate::available::{Available, kib};
+
 /// Connection tracking, when its module is loaded: it sees every packet of loopback too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Conntrack {
@@ -50,7 +52,7 @@ pub struct Machine {
     pub threads_left: Option<u64>,
     /// Memory of the machine.
     pub memory_total_bytes: u64,
-    /// Memory that can be had now: MemAvailable, or what the memory cgroup has left, whichever is less.
+    /// Memory that can be had now: [`Available::bytes`].
     pub memory_available_bytes: u64,
 }
 
@@ -68,8 +70,7 @@ impl Machine {
     /// A file of /proc that every kernel has cannot be read or says something unexpected; the text names it.
     pub fn read() -> io::Result<Machine> {
         let memory = fs::read_to_string("/proc/meminfo").map_err(|error| about("/proc/meminfo", &error))?;
-        let available =
-            meminfo_bytes(&memory, "MemAvailable").ok_or_else(|| odd("/proc/meminfo", &memory))?;
+        let available = Available::of_this_process().bytes().ok_or_else(|| odd("/proc/meminfo", &memory))?;
         let file_nr = words::<u64>("/proc/sys/fs/file-nr")?;
         let ports = words::<u64>("/proc/sys/net/ipv4/ip_local_port_range")?;
         let port_range = match ports[..] {
@@ -95,8 +96,8 @@ impl Machine {
             conntrack: conntrack(),
             lockable_bytes: lockable_bytes()?,
             threads_left: threads_left(),
-            memory_total_bytes: meminfo_bytes(&memory, "MemTotal").unwrap_or(available),
-            memory_available_bytes: cgroup_left("memory").map_or(available, |left| left.min(available)),
+            memory_total_bytes: kib(&memory, "MemTotal:").unwrap_or(available),
+            memory_available_bytes: available,
         })
     }
 }
@@ -155,12 +156,7 @@ fn threads_left() -> Option<u64> {
     let there = loads.split_whitespace().nth(3).and_then(|word| word.split_once('/')?.1.parse::<u64>().ok());
     let left = number::<u64>("/proc/sys/kernel/threads-max").ok().zip(there);
     let left = left.map(|(max, there)| max.saturating_sub(there));
-    [left, cgroup_left("pids")].into_iter().flatten().min()
-}
-
-fn meminfo_bytes(text: &str, name: &str) -> Option<u64> {
-    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
-    line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
+    [left, pids_left()].into_iter().flatten().min()
 }
 
 fn conntrack() -> Option<Conntrack> {
@@ -169,15 +165,15 @@ fn conntrack() -> Option<Conntrack> {
     Some(Conntrack { count, max })
 }
 
-/// What this process's cgroup (version 2) and those above it leave of a resource; `None` where nothing is limited.
-fn cgroup_left(resource: &str) -> Option<u64> {
+/// Threads that this process's cgroup (version 2) and those above it leave; `None` where nothing is limited.
+fn pids_left() -> Option<u64> {
     let text = fs::read_to_string("/proc/self/cgroup").ok()?;
     let path = text.lines().find_map(|line| line.strip_prefix("0::/"))?;
     let mut folder = std::path::Path::new("/sys/fs/cgroup").join(path);
     let mut left = None::<u64>;
     while folder.starts_with("/sys/fs/cgroup") {
-        let max = number::<u64>(&folder.join(format!("{resource}.max")).to_string_lossy()).ok();
-        let used = number::<u64>(&folder.join(format!("{resource}.current")).to_string_lossy()).ok();
+        let max = number::<u64>(&folder.join("pids.max").to_string_lossy()).ok();
+        let used = number::<u64>(&folder.join("pids.current").to_string_lossy()).ok();
         if let (Some(max), Some(used)) = (max, used) {
             let here = max.saturating_sub(used);
             left = Some(left.map_or(here, |left| left.min(here)));
@@ -221,12 +217,5 @@ mod tests {
     fn reserved_ports_count_within_the_range_alone() {
         assert_eq!(reserved_within("8080,40000-40009,60999\n", (32_768, 60_999)), 11);
         assert_eq!(reserved_within("\n", (32_768, 60_999)), 0);
-    }
-
-    #[test]
-    fn memory_is_told_in_bytes() {
-        let text = "MemTotal:       100 kB\nMemAvailable:    40 kB\n";
-        assert_eq!(meminfo_bytes(text, "MemAvailable"), Some(40 * 1024));
-        assert_eq!(meminfo_bytes(text, "MemAvail"), None);
     }
 }

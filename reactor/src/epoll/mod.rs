@@ -237,7 +237,7 @@ impl Reactor for Epoll {
         if self.is_full() {
             return Err(io::Error::from_raw_os_error(libc::EMFILE));
         }
-        let (socket, _) = socket::connect(source, target)?; // the registration tells, too
+        let socket = socket::connect(source, target)?;
         self.adopt(socket, CONNECTING).map_err(|(_, error)| watch_error(error, "a connection"))
     }
 

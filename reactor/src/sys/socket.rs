@@ -99,19 +99,17 @@ pub fn bind_source(socket: BorrowedFd<'_>, source: SocketAddr) -> io::Result<()>
     SockRef::from(&socket).bind(&source.into()).map_err(at("cannot bind", source))
 }
 
-/// Starts a connection. True: it stands already, as on loopback; else writability, then the socket's error, tell the outcome.
-pub(crate) fn connect(source: Option<SocketAddr>, target: SocketAddr) -> io::Result<(OwnedFd, bool)> {
+/// Starts a connection: writability, then the socket's error, tell the outcome.
+pub(crate) fn connect(source: Option<SocketAddr>, target: SocketAddr) -> io::Result<OwnedFd> {
     let socket = new(target)?;
     if let Some(source) = source {
         bind_source(socket.as_fd(), source)?;
     }
     prepare(socket.as_fd());
-    let connected = match socket.connect(&target.into()) {
-        Ok(()) => true,
-        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => false,
-        Err(error) => return Err(error),
-    };
-    Ok((socket.into(), connected))
+    match socket.connect(&target.into()) {
+        Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
+        Ok(()) | Err(_) => Ok(socket.into()),
+    }
 }
 
 /// Receives what is there. `Ok(0)` is the end of the stream.

@@ -76,8 +76,6 @@ pub struct Uring {
     /// One of those was resumed.
     resumed: bool,
     acceptor: Acceptor,
-    /// Connections that stood at once, and whose `Connected` is owed.
-    connected: VecDeque<Slot>,
     /// Connections whose sockets are closed, and whose `Closed` is owed.
     ended: VecDeque<Slot>,
     gauges: Gauges,
@@ -111,7 +109,6 @@ impl Uring {
             stash: Vec::new(),
             resumed: false,
             acceptor: Acceptor::default(),
-            connected: VecDeque::new(),
             ended: VecDeque::new(),
             gauges: Gauges::default(),
         };
@@ -217,17 +214,12 @@ impl Reactor for Uring {
             return Err(io::Error::from_raw_os_error(libc::EMFILE));
         }
         let place = self.tables.take()?;
-        let connecting = socket::connect(source, target)
-            .and_then(|(socket, connected)| self.tables.put(place, &socket).map(|()| connected));
-        let connected = connecting.inspect_err(|_| self.tables.free(place))?;
+        let connecting = socket::connect(source, target).and_then(|socket| self.tables.put(place, &socket));
+        connecting.inspect_err(|_| self.tables.free(place))?;
         let slot = self.adopt(place);
-        if connected {
-            self.connected.push_back(slot);
-        } else {
-            self.conns.get_mut(slot).expect("it was just put in").set(CONNECT);
-            let request = Request::of(Tag::Connect, slot);
-            self.tables.ring(place.table).poll(place.file, libc::POLLOUT as u32, false, request);
-        }
+        self.conns.get_mut(slot).expect("it was just put in").set(CONNECT);
+        let request = Request::of(Tag::Connect, slot);
+        self.tables.ring(place.table).poll(place.file, libc::POLLOUT as u32, false, request);
         Ok(slot)
     }
 
@@ -275,7 +267,6 @@ impl Reactor for Uring {
                 self.unstash(events, limit / 2);
             }
             self.receive_listed();
-            self.hand_over_connected(events, limit / 2);
             let busy = events.len() > start || !self.ended.is_empty();
             self.wait(until, busy)?;
             if self.waker.awaken() {

@@ -295,18 +295,6 @@ impl Uring {
         if conn.has(ENDING) { self.end_if_quiet(slot) } else { self.end(slot, -completion.result) }
     }
 
-    /// Says of those that stood at once that they do, while the batch is shorter than `limit`.
-    pub(super) fn hand_over_connected(&mut self, events: &mut Vec<Event>, limit: usize) {
-        while events.len() < limit
-            && let Some(slot) = self.connected.pop_front()
-        {
-            // Unless the user has closed it meanwhile.
-            if self.conns.get(slot).is_some_and(|conn| !conn.has(ENDING)) {
-                self.connected(slot, events);
-            }
-        }
-    }
-
     fn connected(&mut self, slot: Slot, events: &mut Vec<Event>) {
         events.push(Event::Connected { slot });
         self.arm_poll(slot);
