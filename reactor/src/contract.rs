@@ -238,4 +238,9 @@ pub trait Reactor {
 
     /// How it is doing.
     fn gauges(&self) -> Gauges;
+
+    /// What it counts besides, by name.
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        Vec::new()
+    }
 }

@@ -4,12 +4,13 @@
 
 use std::cell::RefCell;
 use std::fmt;
-use std::ops::Deref;
+use std::mem::ManuallyDrop;
+use std::ops::{Deref, DerefMut, Range};
 use std::ptr::{NonNull, slice_from_raw_parts_mut};
 use std::rc::Rc;
 
 /// The memory of a pool and the buffers that came back.
-pub(crate) struct Pool {
+pub struct Pool {
     /// `count` buffers of `size` bytes each, one after the other. A buffer is written only by whoever took it: the
     /// kernel (through a ring) or [`Pool::with_buffer`]; it is read only through its one [`Lease`].
     memory: NonNull<u8>,
@@ -26,7 +27,7 @@ impl fmt::Debug for Pool {
 
 impl Pool {
     /// A pool whose buffers are all free. Memory is zero pages until it is used.
-    pub(crate) fn new(count: u16, size: u32) -> Rc<Pool> {
+    pub fn new(count: u16, size: u32) -> Rc<Pool> {
         let size = size as usize;
         let memory = Box::into_raw(vec![0u8; usize::from(count) * size].into_boxed_slice());
         Rc::new(Pool {
@@ -50,6 +51,11 @@ impl Pool {
     /// Whether every buffer is free.
     pub(crate) fn is_whole(&self) -> bool {
         self.returned.borrow().len() == self.count
+    }
+
+    /// A free buffer, to write into; `None` while all are in use.
+    pub fn buffer(self: &Rc<Self>) -> Option<Buffer> {
+        self.take().map(|index| Buffer { pool: Rc::clone(self), index })
     }
 
     /// Takes a free buffer's number: its holder gives it back by [`Pool::give_back`] or makes it a [`Lease`].
@@ -80,7 +86,7 @@ impl Pool {
     /// Makes the first `len` bytes of a taken buffer readable.
     pub(crate) fn lease(self: &Rc<Self>, index: u16, len: usize) -> Lease {
         assert!(len <= self.size, "{len} bytes in a buffer of {}", self.size);
-        Lease { pool: Rc::clone(self), len: len as u32, index }
+        Lease { pool: Rc::clone(self), len: len as u32, start: 0, index }
     }
 }
 
@@ -93,21 +99,74 @@ impl Drop for Pool {
     }
 }
 
+/// A buffer that somebody fills. Dropping it gives it back.
+pub struct Buffer {
+    pool: Rc<Pool>,
+    index: u16,
+}
+
+impl Buffer {
+    /// Makes a part of it readable, and the rest unreachable until that is dropped.
+    ///
+    /// # Panics
+    /// When the part is not within the buffer's first 64 KiB.
+    pub fn lease(self, part: Range<usize>) -> Lease {
+        assert!(part.start <= part.end && part.end <= self.pool.size, "{part:?} of {} bytes", self.pool.size);
+        let start = u16::try_from(part.start).expect("a part begins in the first 64 KiB");
+        let Buffer { ref pool, index } = *ManuallyDrop::new(self); // the lease gives it back
+        // SAFETY: what is in a ManuallyDrop is never dropped, so this is the only one that owns the pool from here on.
+        let pool = unsafe { std::ptr::read(pool) };
+        Lease { pool, len: part.len() as u32, start, index }
+    }
+}
+
+impl Deref for Buffer {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        let address = self.pool.address(self.index);
+        // SAFETY: this is the buffer's one holder, so nobody writes it while it is borrowed; every byte is initialised.
+        unsafe { std::slice::from_raw_parts(address, self.pool.size) }
+    }
+}
+
+impl DerefMut for Buffer {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        let address = self.pool.address(self.index);
+        // SAFETY: this is the buffer's one holder, borrowed for writing; every byte is initialised.
+        unsafe { std::slice::from_raw_parts_mut(address, self.pool.size) }
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        self.pool.give_back(self.index);
+    }
+}
+
+impl fmt::Debug for Buffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Buffer(#{})", self.index)
+    }
+}
+
 /// Bytes that arrived, in a buffer of the reactor's. Dropping it gives the buffer back.
 pub struct Lease {
     pool: Rc<Pool>,
     len: u32,
+    start: u16,
     index: u16,
 }
+const _: () = assert!(size_of::<Lease>() == 16, "events hold them");
 
 impl Deref for Lease {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
         let address = self.pool.address(self.index);
-        // SAFETY: a leased buffer is written by nobody until the lease is dropped; `len` is at most its size, and
-        // every byte of the pool is initialised.
-        unsafe { std::slice::from_raw_parts(address, self.len as usize) }
+        // SAFETY: a leased buffer is written by nobody until the lease is dropped; start and length were checked against its
+        // size when it was leased, and every byte of the pool is initialised.
+        unsafe { std::slice::from_raw_parts(address.add(usize::from(self.start)), self.len as usize) }
     }
 }
 
@@ -137,6 +196,20 @@ mod tests {
         assert_eq!(&*lease, b"abc");
         drop(lease);
         assert_eq!(pool.take(), Some(index));
+    }
+
+    #[test]
+    fn a_part_of_a_buffer_is_leased_and_the_whole_comes_back() {
+        let pool = Pool::new(1, 8);
+        let mut buffer = pool.buffer().expect("one is free");
+        buffer.copy_from_slice(b"abcdefgh");
+        assert!(pool.buffer().is_none());
+        let lease = buffer.lease(2..5);
+        assert_eq!(&*lease, b"cde");
+        drop(lease);
+        assert!(pool.is_whole());
+        drop(pool.buffer().expect("it came back"));
+        assert!(pool.is_whole() && Rc::strong_count(&pool) == 1);
     }
 
     #[test]

@@ -88,7 +88,7 @@ const RETIRED: Slot = Slot(NonZeroU64::MAX);
 ///
 /// Memory follows the most connections there ever were at once, with at most an eighth (or 1024) more, until there are none.
 #[derive(Debug)]
-pub(crate) struct Slots<T> {
+pub struct Slots<T> {
     entries: Slab<(Slot, T)>,
     /// Indices whose names are gone, but which the user may still hold in the batch that says so.
     retired: Vec<u32>,
@@ -98,16 +98,22 @@ pub(crate) struct Slots<T> {
 
 impl<T> Slots<T> {
     /// Those of reactor number `reactor`.
-    pub(crate) fn new(reactor: u16) -> Slots<T> {
+    pub fn new(reactor: u16) -> Slots<T> {
         Slots { entries: Slab::new(), retired: Vec::new(), reactor, generation: 0 }
     }
 
-    pub(crate) fn len(&self) -> usize {
+    /// Connections that have a name.
+    pub fn len(&self) -> usize {
         self.entries.len() - self.retired.len()
     }
 
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Gives `value` a name that no connection of this reactor has had in the last million.
-    pub(crate) fn insert(&mut self, value: T) -> Slot {
+    pub fn insert(&mut self, value: T) -> Slot {
         self.generation = self.generation % GENERATION_MAX + 1;
         if self.entries.len() == self.entries.capacity() {
             self.entries.reserve_exact(growth(self.entries.len()));
@@ -119,18 +125,23 @@ impl<T> Slots<T> {
     }
 
     /// The value under exactly this name; `None` when the name is stale.
-    pub(crate) fn get(&self, slot: Slot) -> Option<&T> {
+    pub fn get(&self, slot: Slot) -> Option<&T> {
         self.entries.get(slot.index()).filter(|entry| entry.0 == slot).map(|entry| &entry.1)
     }
 
     /// As [`Slots::get`], to change it.
-    pub(crate) fn get_mut(&mut self, slot: Slot) -> Option<&mut T> {
+    pub fn get_mut(&mut self, slot: Slot) -> Option<&mut T> {
         self.entries.get_mut(slot.index()).filter(|entry| entry.0 == slot).map(|entry| &mut entry.1)
+    }
+
+    /// The connection at an index, with its name; `None` when nobody is there.
+    pub fn at(&mut self, index: usize) -> Option<(Slot, &mut T)> {
+        self.entries.get_mut(index).filter(|entry| entry.0 != RETIRED).map(|entry| (entry.0, &mut entry.1))
     }
 
     /// Ends the name when its `Closed` is handed over. The index stays taken until [`Slots::reclaim`]: the user may
     /// make connections while it handles the events before that `Closed`.
-    pub(crate) fn retire(&mut self, slot: Slot) {
+    pub fn retire(&mut self, slot: Slot) {
         if self.get(slot).is_some() {
             self.entries[slot.index()].0 = RETIRED;
             self.retired.push(slot.index() as u32);
@@ -138,7 +149,7 @@ impl<T> Slots<T> {
     }
 
     /// Frees the retired indices, at the beginning of the next turn.
-    pub(crate) fn reclaim(&mut self) {
+    pub fn reclaim(&mut self) {
         for index in self.retired.drain(..) {
             self.entries.remove(index as usize);
         }
@@ -148,13 +159,13 @@ impl<T> Slots<T> {
     }
 
     /// Frees name and index of a connection that the user never heard of; `None` when the name is stale.
-    pub(crate) fn remove(&mut self, slot: Slot) -> Option<T> {
+    pub fn remove(&mut self, slot: Slot) -> Option<T> {
         self.get(slot)?;
         Some(self.entries.remove(slot.index()).1)
     }
 
     /// Every connection, in the order of the slab.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (Slot, &T)> {
+    pub fn iter(&self) -> impl Iterator<Item = (Slot, &T)> {
         self.entries.iter().map(|(_, entry)| (entry.0, &entry.1)).filter(|(slot, _)| *slot != RETIRED)
     }
 }

@@ -78,12 +78,12 @@ impl Waker {
     }
 
     /// Called by the reactor before it waits. False: somebody woke it meanwhile, so do not wait.
-    pub(crate) fn sleep(&self) -> bool {
+    pub fn sleep(&self) -> bool {
         self.0.state.compare_exchange(AWAKE, ASLEEP, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
     /// Called by the reactor after it waited (or did not). True: somebody woke it.
-    pub(crate) fn awaken(&self) -> bool {
+    pub fn awaken(&self) -> bool {
         self.0.state.swap(AWAKE, Ordering::SeqCst) == NOTIFIED
     }
 

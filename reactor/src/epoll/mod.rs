@@ -17,7 +17,6 @@
 
 mod accept;
 mod conn;
-mod poller;
 mod transfer;
 
 use std::collections::VecDeque;
@@ -31,9 +30,9 @@ use slab::Slab;
 
 use self::accept::Acceptor;
 use self::conn::{CONNECTING, CONNS_MAX, Conn, EOF, PAUSED, READ_CLOSED, READABLE, SENDING, SHUTDOWN};
-use self::poller::{Poller, Source, source};
 use self::transfer::Unfinished;
 use crate::limits::BATCH_EVENTS;
+use crate::poller::{Poller, Source, source};
 use crate::pool::Pool;
 use crate::slot::Slots;
 use crate::sys::{clock, socket};

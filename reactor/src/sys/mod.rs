@@ -4,6 +4,7 @@ pub mod affinity;
 pub mod clock;
 pub mod files;
 pub mod namespace;
+pub(crate) mod network_control;
 pub mod socket;
 pub(crate) mod timer;
 pub mod usage;

@@ -5,9 +5,8 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
-use super::check;
+use super::{check, network_control};
 
 /// Moves the calling thread into a new network namespace, whose loopback is down and whose settings are the kernel's
 /// defaults.
@@ -47,18 +46,7 @@ fn write(path: &str, text: &str) -> io::Result<()> {
 /// # Errors
 /// EPERM without CAP_NET_ADMIN over the namespace.
 pub fn loopback_up() -> io::Result<()> {
-    // SAFETY: socket takes three integers and touches no memory of ours.
-    let socket = check(unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) })?;
-    // SAFETY: the kernel just made `socket` for us, and nobody else owns it.
-    let socket = unsafe { OwnedFd::from_raw_fd(socket) };
-    // SAFETY: all zeros is a valid ifreq.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
-        *to = *from as libc::c_char;
-    }
-    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
-    // SAFETY: SIOCSIFFLAGS reads an ifreq, which `request` is and stays during the call.
-    check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) }).map(drop)
+    network_control::up("lo")
 }
 
 #[cfg(test)]

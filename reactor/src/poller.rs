@@ -23,14 +23,14 @@ const _: () = assert!(usize::BITS == 64, "a token holds a slot's word");
 
 /// What a readiness event is about.
 #[derive(Clone, Copy)]
-pub(super) enum Source {
+pub(crate) enum Source {
     Conn(Slot),
     Listener(usize),
-    /// The waker or the timer, whose whole effect is that the wait is over.
+    /// The waker, the timer or another signal, whose whole effect is that the wait is over.
     Signal,
 }
 
-pub(super) struct Poller {
+pub(crate) struct Poller {
     poll: Poll,
     timer: OwnedFd,
     /// What the timer was last set to.
@@ -39,7 +39,7 @@ pub(super) struct Poller {
 }
 
 impl Poller {
-    pub(super) fn new(waker: &Waker) -> io::Result<Poller> {
+    pub(crate) fn new(waker: &Waker) -> io::Result<Poller> {
         let poll = Poll::new()?;
         let timer = timer::new()?;
         let register = |fd| poll.registry().register(&mut SourceFd(&fd), Token(SIGNAL), Interest::READABLE);
@@ -51,21 +51,27 @@ impl Poller {
     }
 
     /// Registers a connection for good; closing its descriptor ends it.
-    pub(super) fn add(&self, socket: BorrowedFd<'_>, slot: Slot) -> io::Result<()> {
+    pub(crate) fn add(&self, socket: BorrowedFd<'_>, slot: Slot) -> io::Result<()> {
         let token = Token(slot.word() as usize);
         let registry = self.poll.registry();
         registry.register(&mut SourceFd(&socket.as_raw_fd()), token, Interest::READABLE | Interest::WRITABLE)
     }
 
     /// Registers the listener with this number.
-    pub(super) fn add_listener(&self, socket: BorrowedFd<'_>, number: usize) -> io::Result<()> {
+    pub(crate) fn add_listener(&self, socket: BorrowedFd<'_>, number: usize) -> io::Result<()> {
         let token = Token(LISTENER | number);
         self.poll.registry().register(&mut SourceFd(&socket.as_raw_fd()), token, Interest::READABLE)
     }
 
+    /// Registers a descriptor of which nothing but its edges is wanted: that there is something to read ends a wait.
+    pub(crate) fn add_signal(&self, descriptor: BorrowedFd<'_>) -> io::Result<()> {
+        let registry = self.poll.registry();
+        registry.register(&mut SourceFd(&descriptor.as_raw_fd()), Token(SIGNAL), Interest::READABLE)
+    }
+
     /// Waits until something is ready or `until` has come (it may end earlier, with nothing). Returns the number of
     /// system calls; [`Poller::take`] tells what is ready.
-    pub(super) fn wait(&mut self, until: Option<Nanos>) -> io::Result<u64> {
+    pub(crate) fn wait(&mut self, until: Option<Nanos>) -> io::Result<u64> {
         let mut syscalls = 1;
         let mut timeout = None;
         if let Some(until) = until {
@@ -88,17 +94,17 @@ impl Poller {
     }
 
     /// What the last wait brought; [`Poller::put_back`] returns the memory.
-    pub(super) fn take(&mut self) -> Events {
+    pub(crate) fn take(&mut self) -> Events {
         std::mem::replace(&mut self.events, Events::with_capacity(0))
     }
 
-    pub(super) fn put_back(&mut self, events: Events) {
+    pub(crate) fn put_back(&mut self, events: Events) {
         self.events = events;
     }
 }
 
 /// What `event` is about.
-pub(super) fn source(event: &mio::event::Event) -> Source {
+pub(crate) fn source(event: &mio::event::Event) -> Source {
     let token = event.token().0;
     match Slot::from_word(token as u64) {
         Some(slot) => Source::Conn(slot),
