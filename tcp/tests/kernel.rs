@@ -1,0 +1,234 @@
+//! Users in user space against the kernel's TCP, over a TUN device in a network namespace of the test's own.
+#![allow(clippy::unwrap_used)] // in tests a panic with its line is the message
+
+#[path = "kernel/lossy.rs"]
+mod lossy;
+#[path = "kernel/world.rs"]
+mod world;
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::Shutdown;
+use std::time::Duration;
+
+use lossy::Faults;
+use socket2::SockRef;
+use throng_reactor::{Close, Reactor, Slot};
+use world::{Seen, World, in_a_namespace, pattern};
+
+#[test]
+fn a_message_goes_there_and_back_and_both_ends_close() {
+    in_a_namespace(|| {
+        let mut world = World::new(Faults::default());
+        let (user, mut server) = world.pair();
+        world.users.send(user, b"hello".to_vec());
+        world.until("the buffer comes back", |world| world.has(&Seen::Sent(user, true)));
+        let mut got = [0; 5];
+        server.read_exact(&mut got).unwrap();
+        assert_eq!(&got, b"hello");
+        server.write_all(b"and you").unwrap();
+        world.until("the answer", |world| world.received(user) == b"and you");
+        world.users.close(user, Close::Now);
+        world.turns(5);
+        assert_eq!(server.read(&mut got).unwrap(), 0, "FIN, and nothing else");
+        drop(server);
+        world.until("the end", |world| world.has(&Seen::Closed(user, None)));
+        let counters = *world.users.stack().counters();
+        assert_eq!((counters.resets_sent, counters.resets_received, counters.retransmitted), (0, 0, 0));
+        assert_eq!((counters.checksum_errors, counters.malformed, counters.strays), (0, 0, 0));
+    });
+}
+
+#[test]
+fn a_port_that_nobody_listens_on_refuses() {
+    in_a_namespace(|| {
+        let mut world = World::new(Faults::default());
+        let user = world.users.connect(None, "198.18.0.1:9".parse().unwrap()).unwrap();
+        world
+            .until("the refusal", |world| world.has(&Seen::Closed(user, Some(ErrorKind::ConnectionRefused))));
+        assert!(!world.has(&Seen::Connected(user)));
+    });
+}
+
+#[test]
+fn a_megabyte_goes_through_both_ways() {
+    in_a_namespace(|| {
+        let mut world = World::new(Faults::default());
+        let (user, server) = world.pair();
+        let sent = pattern(1 << 20);
+        let echo = world::echo(server);
+        world.users.send(user, sent.clone());
+        world.until("all of it back", |world| world.received(user).len() == sent.len());
+        assert!(world.received(user) == sent);
+        world.users.close(user, Close::Now);
+        world.until("the end", |world| world.has(&Seen::Closed(user, None)));
+        assert_eq!(echo.join().unwrap(), 1 << 20);
+    });
+}
+
+#[test]
+fn a_server_that_resets_is_heard() {
+    in_a_namespace(|| {
+        let mut world = World::new(Faults::default());
+        let (user, server) = world.pair();
+        SockRef::from(&server).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(server);
+        world.until("the reset", |world| world.has(&Seen::Closed(user, Some(ErrorKind::ConnectionReset))));
+    });
+}
+
+#[test]
+fn a_reset_of_ours_is_heard_by_the_server() {
+    in_a_namespace(|| {
+        let mut world = World::new(Faults::default());
+        let (user, mut server) = world.pair();
+        world.users.close(user, Close::Reset);
+        world.until("the end", |world| world.has(&Seen::Closed(user, None)));
+        world.turns(5);
+        assert_eq!(server.read(&mut [0; 1]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+    });
+}
+
+#[test]
+fn a_server_that_closes_one_half_still_hears_the_other() {
+    in_a_namespace(|| {
+        let mut world = World::new(Faults::default());
+        let (user, mut server) = world.pair();
+        server.write_all(b"last words").unwrap();
+        server.shutdown(Shutdown::Write).unwrap();
+        world.until("the end of its half", |world| world.has(&Seen::Eof(user)));
+        assert_eq!(world.received(user), b"last words");
+        world.users.send(user, b"I can still talk".to_vec());
+        world.users.shutdown(user);
+        world.turns(5);
+        let mut all = Vec::new();
+        server.read_to_end(&mut all).unwrap();
+        assert_eq!(all, b"I can still talk");
+        world.users.close(user, Close::Now);
+        world.until("the end", |world| world.has(&Seen::Closed(user, None)));
+        assert_eq!(world.users.stack().counters().resets_sent, 0);
+    });
+}
+
+#[test]
+fn a_server_that_stops_reading_holds_a_send_until_it_reads_on() {
+    in_a_namespace(|| {
+        let mut world = World::new(Faults::default());
+        let (user, mut server) = world.pair();
+        SockRef::from(&server).set_recv_buffer_size(4096).unwrap();
+        let sent = pattern(300_000);
+        world.users.send(user, sent.clone());
+        world.until("the window is closed", |world| world.users.stack().counters().window_probes > 0);
+        assert!(!world.has(&Seen::Sent(user, true)), "there is no room for it");
+        let reader = std::thread::spawn(move || {
+            let mut all = vec![0; 300_000];
+            server.read_exact(&mut all).unwrap();
+            (all, server)
+        });
+        world.until("the send is done", |world| world.has(&Seen::Sent(user, true)));
+        while !reader.is_finished() {
+            world.turns(1);
+        }
+        assert!(reader.join().unwrap().0 == sent);
+    });
+}
+
+#[test]
+fn a_user_who_pauses_gets_everything_later() {
+    in_a_namespace(|| {
+        let mut world = World::new(Faults::default());
+        let (user, mut server) = world.pair();
+        world.users.pause(user);
+        let sent = pattern(400_000);
+        let bytes = sent.clone();
+        let writer = std::thread::spawn(move || {
+            server.write_all(&bytes).unwrap();
+            server.shutdown(Shutdown::Write).unwrap();
+            server
+        });
+        world.turns(100);
+        assert!(
+            world.received(user).is_empty() && !world.has(&Seen::Eof(user)),
+            "nothing is heard in a pause"
+        );
+        world.users.resume(user);
+        world.until("the end of it", |world| world.has(&Seen::Eof(user)));
+        assert!(world.received(user) == sent);
+        drop(writer.join().unwrap());
+    });
+}
+
+#[test]
+fn a_name_is_used_again_after_its_end() {
+    in_a_namespace(|| {
+        let mut world = World::new(Faults::default());
+        let mut last: Option<Slot> = None;
+        // The server closes first, so that its side waits in TIME_WAIT for this very address and port.
+        for round in 0..20 {
+            let (user, mut server) = world.pair();
+            assert!(last.is_none_or(|last| last.index() == user.index() && last != user));
+            server.write_all(&[round]).unwrap();
+            drop(server);
+            world.until("the end of its half", |world| world.has(&Seen::Eof(user)));
+            assert_eq!(world.received(user), [round]);
+            world.users.close(user, Close::Now);
+            world.until("the end", |world| world.has(&Seen::Closed(user, None)));
+            world.turns(1); // the index is free from the next turn on
+            last = Some(user);
+        }
+    });
+}
+
+/// What goes wrong between the device and the users, one in so many packets of each way.
+#[test]
+fn everything_arrives_once_and_in_order_over_a_bad_link() {
+    in_a_namespace(|| {
+        for seed in 1..=2 {
+            let mut world =
+                World::new(Faults { seed, lost: 40, doubled: 20, swapped: 20, ..Faults::default() });
+            let users: Vec<Slot> = (0..20)
+                .map(|_| {
+                    let (user, server) = world.pair();
+                    let _ = world::echo(server);
+                    user
+                })
+                .collect();
+            let sent = pattern(40_000);
+            for part in sent.chunks(400) {
+                for user in &users {
+                    world.users.send(*user, part.to_vec());
+                }
+                world.turns(1);
+            }
+            for user in &users {
+                world.until("all of it back", |world| world.received(*user).len() >= sent.len());
+                assert!(world.received(*user) == sent, "seed {seed}");
+            }
+            for user in &users {
+                world.users.close(*user, Close::Now);
+                world.until("the end", |world| world.has(&Seen::Closed(*user, None)));
+            }
+            let counters = *world.users.stack().counters();
+            assert!(
+                counters.retransmitted > 0 && counters.duplicates > 0 && counters.out_of_order > 0,
+                "{counters:?}"
+            );
+        }
+    });
+}
+
+#[test]
+fn packets_that_are_damaged_are_counted_and_sent_again() {
+    in_a_namespace(|| {
+        let mut world = World::new(Faults { seed: 7, damaged: 20, ..Faults::default() });
+        let (user, server) = world.pair();
+        let _ = world::echo(server);
+        let sent = pattern(100_000);
+        for part in sent.chunks(1000) {
+            world.users.send(user, part.to_vec());
+            world.turns(1);
+        }
+        world.until("all of it back", |world| world.received(user).len() >= sent.len());
+        assert!(world.received(user) == sent);
+        assert!(world.users.stack().counters().checksum_errors > 0);
+    });
+}
