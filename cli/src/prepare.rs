@@ -2,12 +2,12 @@
 
 use std::fs;
 
-use throng_loadgen::{Network, Plan, PortRange, Sources};
-use throng_reactor::{Backend, sys};
-use throng_tune::{Machine, Severity, Side, Target};
+use throng_loadgen::{Devices, Engine, Network, Plan, PortRange, Sources};
+use throng_reactor::{Requested, Selected, sys};
+use throng_tune::{Backend, Machine, Severity, Side, Target};
 
-use crate::args::PlanFlags;
 use crate::args::values::Cores;
+use crate::args::{EngineName, GeneratorFlags, PlanFlags};
 use crate::exit::Failure;
 
 /// The plan of a scenario, with what the flags set over it.
@@ -51,8 +51,45 @@ fn too_few_files(connections: u64, files: u64, sharers: &str) -> Failure {
     ))
 }
 
+/// What holds the sockets of a backend.
+pub(crate) fn holder(selected: &Selected) -> Backend {
+    match selected.active {
+        throng_reactor::Backend::Epoll => Backend::Epoll,
+        throng_reactor::Backend::IoUring => Backend::IoUring,
+    }
+}
+
+/// The network of users in user space, where nobody said another: reserved for benchmarks (RFC 2544), so that nobody else has
+/// its addresses.
+const TUN_NETWORK: &str = "198.18.0.0/15";
+
+/// What holds the generator's connections.
+pub(crate) fn generator_holder(flags: &GeneratorFlags, selected: &Selected) -> Backend {
+    match flags.engine {
+        EngineName::Kernel => holder(selected),
+        EngineName::Tun => Backend::UserSpace,
+    }
+}
+
+/// The engine of so many threads.
+pub(crate) fn engine(
+    flags: &GeneratorFlags,
+    requested: Requested,
+    plan: &Plan,
+    threads: usize,
+) -> Result<Engine, Failure> {
+    match flags.engine {
+        EngineName::Kernel => Ok(Engine::Kernel(requested)),
+        EngineName::Tun => {
+            let default = || TUN_NETWORK.parse().expect("a block of addresses");
+            let network = flags.source_ip.unwrap_or_else(default);
+            Devices::new(network, threads, plan.connections).map(Engine::Tun).map_err(Failure::usage)
+        }
+    }
+}
+
 /// Generator threads: as told, else one per core. With epoll more where the limit on open files forces it, since a thread
-/// has one table of descriptors; with io_uring a thread has as many as it needs.
+/// has one table of descriptors; with io_uring a thread has as many as it needs, and user space needs none.
 pub(crate) fn threads(
     plan: &Plan,
     told: Option<u64>,
@@ -158,29 +195,28 @@ pub(crate) fn port_range() -> Result<PortRange, Failure> {
 pub(crate) fn sources(
     targets: &[std::net::SocketAddr],
     plan: &Plan,
+    engine: &Engine,
     from: Option<Network>,
 ) -> Result<Sources, Failure> {
-    Sources::plan(targets, plan.connections, port_range()?, from)
-        .map_err(|error| Failure::broke(chain(&error)))
+    let sources = match engine {
+        Engine::Kernel(_) => Sources::plan(targets, plan.connections, port_range()?, from),
+        Engine::Tun(_) => Sources::of_users(targets),
+    };
+    sources.map_err(|error| Failure::broke(chain(&error)))
 }
 
-/// What the plan wants from this machine.
+/// What the plan wants from this machine: of a server with so many shards, if it is here, and of so many generator threads.
 pub(crate) fn target(
     plan: &Plan,
-    backend: Backend,
-    shards: Option<usize>,
-    threads: usize,
+    server: Option<(usize, Backend)>,
+    (threads, holder): (usize, Backend),
     sources: &Sources,
 ) -> Target {
-    let backend = match backend {
-        Backend::Epoll => throng_tune::Backend::Epoll,
-        Backend::IoUring => throng_tune::Backend::IoUring,
-    };
-    let serve = |shards: usize| {
+    let serve = |(shards, backend)| {
         let threads = shards as u64;
         Side { threads, fullest: throng_tune::fullest_thread(plan.connections, threads), backend }
     };
-    let load = Side { threads: threads as u64, fullest: plan.users_per_thread(threads), backend };
+    let load = Side { threads: threads as u64, fullest: plan.users_per_thread(threads), backend: holder };
     let loopback = sources.targets().iter().all(|target| target.is_ipv4() && target.ip().is_loopback());
     let from = throng_tune::Sources {
         addresses: sources.count(),
@@ -190,7 +226,7 @@ pub(crate) fn target(
     Target {
         connections: plan.connections,
         connect_rate_per_s: plan.connections as f64 / plan.ramp.lasts().as_secs_f64().max(1e-3),
-        server: shards.map(serve),
+        server: server.map(serve),
         generator: Some((load, from)),
     }
 }
@@ -286,7 +322,7 @@ mod tests {
         let plan = plan_of(1_000_000);
         let ports = PortRange { first: 10_000, last: 65_535 };
         let sources = Sources::plan(&[([127, 0, 0, 1], 1).into()], 1_000_000, ports, None).unwrap();
-        let target = target(&plan, Backend::Epoll, Some(2), 60, &sources);
+        let target = target(&plan, Some((2, Backend::Epoll)), (60, Backend::Epoll), &sources);
         let machine =
             Machine { files_per_table: 20_000, ..machine().unwrap_or_else(|_| panic!("no machine")) };
         let refused = preflight(&target, &machine, false).unwrap_err();

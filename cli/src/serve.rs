@@ -37,7 +37,8 @@ pub(crate) fn serve(args: &ServeArgs) -> Outcome {
     };
     let mut reserve = Reserve::new(args.memory_reserve);
     let files = prepare::files_per_table()?;
-    let shards = prepare::shards(args.connections, args.server.shards, cpus.len(), files, backend.active)?;
+    let shards =
+        prepare::shards(args.connections, args.server.shards, cpus.len(), files, prepare::holder(&backend))?;
     let config = config(args, &backend, cpus.clone(), shards);
     let about = About::new(&backend, &config);
     let server = Arc::new(

@@ -10,15 +10,16 @@ const LINES_MAX: usize = 600;
 
 /// Which crates each crate may use, itself aside. What is missing here is the point: the generator does not know the
 /// server (they would share their mistakes), and the report knows nobody (old results must still open).
-const EDGES: [(&str, &[&str]); 8] = [
+const EDGES: [(&str, &[&str]); 9] = [
     ("wire", &[]),
     ("reactor", &[]),
+    ("tcp", &["reactor"]),
     ("server", &["reactor", "wire"]),
-    ("loadgen", &["reactor", "report", "wire"]),
+    ("loadgen", &["reactor", "report", "tcp", "wire"]),
     ("report", &[]),
     ("tune", &["report"]),
-    ("cli", &["loadgen", "reactor", "report", "server", "tune", "wire"]),
-    ("benches", &["cli", "loadgen", "reactor", "report", "server", "tune", "wire"]),
+    ("cli", &["loadgen", "reactor", "report", "server", "tcp", "tune", "wire"]),
+    ("benches", &["cli", "loadgen", "reactor", "report", "server", "tcp", "tune", "wire"]),
 ];
 
 /// Edges that tests alone may have: generator and server meet in one simulated thread.

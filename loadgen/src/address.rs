@@ -48,6 +48,16 @@ pub struct Network {
 }
 
 impl Network {
+    /// Its first address.
+    pub fn base(self) -> IpAddr {
+        self.base
+    }
+
+    /// How many bits of an address name it.
+    pub fn prefix(self) -> u8 {
+        self.prefix
+    }
+
     fn bits(self) -> u8 {
         if self.base.is_ipv4() { 32 } else { 128 }
     }
@@ -177,6 +187,17 @@ impl Sources {
             None => (None, 1),
         };
         Ok(Sources { targets: targets.to_vec(), first, count })
+    }
+
+    /// Sources that are nobody's business: each connection has an address of its own already.
+    ///
+    /// # Errors
+    /// [`AddressError::NoTarget`].
+    pub fn of_users(targets: &[SocketAddr]) -> Result<Sources, AddressError> {
+        if targets.is_empty() {
+            return Err(AddressError::NoTarget);
+        }
+        Ok(Sources { targets: targets.to_vec(), first: None, count: 1 })
     }
 
     /// The source (its port chosen by the kernel; `None`: the address, too) and the target of the `nth` user.

@@ -17,6 +17,7 @@
 
 pub mod address;
 mod crowd;
+pub mod engine;
 pub mod gate;
 pub mod ledger;
 pub mod limits;
@@ -32,6 +33,7 @@ mod user;
 pub mod worker;
 
 pub use address::{Network, PortRange, Sources};
+pub use engine::{Devices, Engine};
 pub use gate::{EarlyEnd, Interval, Phase};
 pub use load::{Load, Options, Progress};
 pub use outcome::Outcome;

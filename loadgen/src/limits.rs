@@ -106,3 +106,14 @@ pub const RING_CONNECTIONS: u64 = throng_reactor::limits::TABLE_MAX as u64;
 
 /// Descriptors of a worker that are not connections: wakers, ring, timer, logs.
 pub const RESERVED_FILES: u64 = 64;
+
+/// Closings under way per worker, at most. A socket's takes no time, and one in user space three packets each way.
+pub const CLOSES_IN_FLIGHT: u32 = 4096;
+
+/// Bytes of the largest packet of a user in user space: Ethernet's, as phones have it.
+pub const TUN_MTU: u16 = 1500;
+
+/// Packets that wait in a device's queue for its thread. A storm answers each of the connections under way with a packet or two;
+/// the kernel drops what comes beyond, and counts it. It costs 8 bytes each.
+pub const TUN_QUEUE: u32 = 32_768;
+const _: () = assert!(TUN_QUEUE >= 2 * CONNECTS_IN_FLIGHT);

@@ -1,6 +1,7 @@
-//! A load on real sockets: one worker per thread, watched and stopped from outside.
+//! A load on this machine: one worker per thread, watched and stopped from outside.
 
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::os::fd::RawFd;
 use std::sync::Arc;
@@ -10,8 +11,10 @@ use throng_reactor::epoll::Epoll;
 use throng_reactor::limits::recv_buffers;
 use throng_reactor::sys::{affinity, clock, files, usage};
 use throng_reactor::uring::Uring;
-use throng_reactor::{Backend, Config, Nanos, Reactor, Requested, Selected, Waker};
+use throng_reactor::{Backend, Config, Nanos, Reactor, Requested, Selected, Tun, Waker};
+use throng_tcp::{Addresses, Captured, Pcap, Users};
 
+use crate::engine::Engine;
 use crate::gate::{EarlyEnd, Interval, Phase, Shared, Times};
 use crate::limits::{CONNECTS_IN_FLIGHT, RESERVED_FILES, RING_CONNECTIONS};
 use crate::outcome::{Outcome, Record, Run, ThreadUse};
@@ -23,8 +26,8 @@ use crate::{Plan, Sources};
 pub struct Options {
     /// From where to where.
     pub sources: Sources,
-    /// How to talk to the kernel.
-    pub backend: Requested,
+    /// How connections are made.
+    pub engine: Engine,
     /// Workers, one thread each; at least 1.
     pub threads: usize,
     /// Thread `i` runs on `cpus[i % cpus.len()]`; empty: wherever the kernel puts it.
@@ -36,19 +39,22 @@ pub struct Options {
     pub connects_in_flight: u32,
     /// Keep the ids of accepted messages that did not arrive.
     pub trace_ids: bool,
+    /// Where packets of users in user space are written down.
+    pub capture: Option<Arc<Pcap>>,
 }
 
 impl Options {
-    /// One thread, any backend, anywhere.
+    /// One thread, sockets over any backend, anywhere.
     pub fn new(sources: Sources) -> Options {
         Options {
             sources,
-            backend: Requested::Auto,
+            engine: Engine::Kernel(Requested::Auto),
             threads: 1,
             cpus: Vec::new(),
             private_tables: false,
             connects_in_flight: CONNECTS_IN_FLIGHT,
             trace_ids: false,
+            capture: None,
         }
     }
 }
@@ -85,7 +91,9 @@ pub struct Progress {
 pub struct Load {
     plan: Arc<Plan>,
     shared: Arc<Shared>,
-    selected: Selected,
+    engine: &'static str,
+    /// How it talks to the kernel about sockets, where there are any.
+    selected: Option<Selected>,
     trace_ids: bool,
     threads: Vec<JoinHandle<io::Result<Record>>>,
 }
@@ -98,44 +106,49 @@ impl Load {
     pub fn start(plan: Plan, options: Options) -> Result<Load, LoadError> {
         plan.check().map_err(LoadError::Plan)?;
         let threads = options.threads.clamp(1, plan.lanes() as usize);
-        let limit = files::limit().map_err(LoadError::Files)?.soft;
-        let selected = throng_reactor::backend::select(options.backend).map_err(LoadError::Backend)?;
-        let (users, sharing) = match options.private_tables {
-            true => (plan.users_per_thread(threads), 1),
-            false => (plan.connections, threads as u64),
+        let selected = match options.engine {
+            Engine::Kernel(requested) => Some(backend(requested, &plan, threads, options.private_tables)?),
+            Engine::Tun(_) => None,
         };
-        let needed = files_needed(selected.active, users, sharing, limit) + threads as u64;
-        if needed > limit {
-            // Threads help where each has room for its users; a ring's table is not in the thread's.
-            let most = limit.saturating_sub(RESERVED_FILES * 2);
-            let threads = plan.threads_for(most).filter(|_| selected.active == Backend::Epoll);
-            return Err(LoadError::TooFewFiles { needed, limit, threads });
-        }
         // All wakers before the first private table: later ones would be unknown in it.
         let wakers: Vec<Waker> =
             (0..threads).map(|_| Waker::new()).collect::<Result<_, _>>().map_err(LoadError::Files)?;
         let shared = Arc::new(Shared::new(wakers.clone()));
+        let keep: Arc<[RawFd]> = wakers.iter().filter_map(Waker::descriptor).collect();
+        // Devices, too, before anything else begins: what is missing for them is said at once.
+        let ways = wakers.into_iter().enumerate();
+        let ways = ways.map(|(number, waker)| match options.engine {
+            Engine::Kernel(_) => {
+                let active = selected.as_ref().map_or(Backend::Epoll, |selected| selected.active);
+                Ok(Way::Sockets(active, waker))
+            }
+            Engine::Tun(devices) => {
+                let (setup, addresses) = devices.of(number);
+                let tun = Tun::new(&setup, waker).map_err(LoadError::Device)?;
+                Ok(Way::Packets(Box::new(tun), addresses))
+            }
+        });
+        let ways = ways.collect::<Result<Vec<Way>, LoadError>>()?;
         let mut load = Load {
             plan: Arc::new(plan),
             shared,
+            engine: options.engine.name(),
             selected,
             trace_ids: options.trace_ids,
             threads: Vec::with_capacity(threads),
         };
         let options = Arc::new(options);
-        let keep: Arc<[RawFd]> = wakers.iter().filter_map(Waker::descriptor).collect();
-        for (number, waker) in wakers.into_iter().enumerate() {
+        for (number, way) in ways.into_iter().enumerate() {
             let seat = Seat {
                 number,
                 plan: Arc::clone(&load.plan),
                 shared: Arc::clone(&load.shared),
                 options: Arc::clone(&options),
                 keep: Arc::clone(&keep),
-                backend: load.selected.active,
             };
             let thread = std::thread::Builder::new()
                 .name(format!("load-{number}"))
-                .spawn(move || seat.play(waker))
+                .spawn(move || seat.play(way))
                 .map_err(LoadError::Thread)?;
             load.threads.push(thread);
         }
@@ -147,9 +160,9 @@ impl Load {
         &self.plan
     }
 
-    /// Which backend runs, and why.
-    pub fn backend(&self) -> &Selected {
-        &self.selected
+    /// Which backend runs, and why; `None` for an engine without sockets.
+    pub fn backend(&self) -> Option<&Selected> {
+        self.selected.as_ref()
     }
 
     /// How it is doing now. Never waits for a worker.
@@ -215,13 +228,14 @@ impl Load {
         if let Some(error) = failure {
             return Err(LoadError::Worker(error));
         }
-        let selected = &self.selected;
+        let backend = self.selected.as_ref().map(|selected| throng_report::schema::Backend {
+            requested: selected.requested.to_string(),
+            active: selected.active.to_string(),
+            reason: selected.reason.clone(),
+        });
         let run = Run {
-            backend: Some(throng_report::schema::Backend {
-                requested: selected.requested.to_string(),
-                active: selected.active.to_string(),
-                reason: selected.reason.clone(),
-            }),
+            engine: self.engine,
+            backend,
             times: self.shared.times(&self.plan),
             early_end: self.shared.early_end().cloned(),
             trace_ids: self.trace_ids,
@@ -266,33 +280,41 @@ struct Seat {
     shared: Arc<Shared>,
     options: Arc<Options>,
     keep: Arc<[RawFd]>,
-    backend: Backend,
+}
+
+/// What a thread's connections go through.
+enum Way {
+    Sockets(Backend, Waker),
+    Packets(Box<Tun>, Addresses),
 }
 
 impl Seat {
-    fn play(self, waker: Waker) -> io::Result<Record> {
+    fn play(self, way: Way) -> io::Result<Record> {
         let alarm = Alarm(Some(Arc::clone(&self.shared)));
         let cpu = affinity::take_seat(&self.options.cpus, self.number, self.shared.workers() as usize)?;
-        let config = self.prepare()?;
-        let mut record = match self.backend {
-            Backend::IoUring => self.run(Uring::new(&config, waker)?)?,
-            Backend::Epoll => self.run(Epoll::new(&config, waker)?)?,
+        let config = Config {
+            number: self.number as u16,
+            recv_buffers: recv_buffers(self.shared.workers() as usize),
+            ..Config::default()
+        };
+        let mut record = match way {
+            Way::Sockets(backend, waker) => {
+                if self.options.private_tables {
+                    files::private_table(&self.keep)?;
+                }
+                match backend {
+                    Backend::IoUring => self.run(Uring::new(&config, waker)?)?,
+                    Backend::Epoll => self.run(Epoll::new(&config, waker)?)?,
+                }
+            }
+            Way::Packets(tun, addresses) => {
+                let link = Captured::new(*tun, self.options.capture.clone());
+                self.run(Users::new(link, &config, addresses, secret()))?
+            }
         };
         record.thread.cpu = cpu;
         alarm.disarm();
         Ok(record)
-    }
-
-    /// The thread's table. Returns what its reactor is made with.
-    fn prepare(&self) -> io::Result<Config> {
-        if self.options.private_tables {
-            files::private_table(&self.keep)?;
-        }
-        Ok(Config {
-            number: self.number as u16,
-            recv_buffers: recv_buffers(self.shared.workers() as usize),
-            ..Config::default()
-        })
     }
 
     fn run<R: Reactor>(&self, reactor: R) -> io::Result<Record> {
@@ -326,6 +348,27 @@ impl Seat {
             ThreadUse { cpu: None, cpu_ns: used.cpu, run_queue_ns: used.run_queue, wall_ns: used.at };
         Ok(record)
     }
+}
+
+/// The backend of a plan's sockets, if there are descriptors enough for it.
+fn backend(requested: Requested, plan: &Plan, threads: usize, private: bool) -> Result<Selected, LoadError> {
+    let limit = files::limit().map_err(LoadError::Files)?.soft;
+    let selected = throng_reactor::backend::select(requested).map_err(LoadError::Backend)?;
+    let (users, sharing) =
+        if private { (plan.users_per_thread(threads), 1) } else { (plan.connections, threads as u64) };
+    let needed = files_needed(selected.active, users, sharing, limit) + threads as u64;
+    if needed > limit {
+        // Threads help where each has room for its users; a ring's table is not in the thread's.
+        let most = limit.saturating_sub(RESERVED_FILES * 2);
+        let threads = plan.threads_for(most).filter(|_| selected.active == Backend::Epoll);
+        return Err(LoadError::TooFewFiles { needed, limit, threads });
+    }
+    Ok(selected)
+}
+
+/// A number that nobody outside this process knows.
+fn secret() -> u64 {
+    RandomState::new().hash_one(())
 }
 
 /// Descriptors that `users` connections take in a table that `workers` share, without the workers' wakers. With epoll each is one.
@@ -381,6 +424,8 @@ pub enum LoadError {
         /// Threads with a private table each that would do; `None` when no number does.
         threads: Option<usize>,
     },
+    /// A TUN device could not be made; the text names what is missing.
+    Device(io::Error),
     /// Descriptors for the workers themselves.
     Files(io::Error),
     /// A thread could not be started.
@@ -394,6 +439,7 @@ impl fmt::Display for LoadError {
         match self {
             LoadError::Plan(_) => f.write_str("the plan cannot be done"),
             LoadError::Backend(_) => f.write_str("the backend does not run here"),
+            LoadError::Device(_) => f.write_str("no users in user space (--engine kernel needs no device)"),
             LoadError::TooFewFiles { needed, limit, threads } => {
                 write!(
                     f,
@@ -419,6 +465,7 @@ impl std::error::Error for LoadError {
             LoadError::Plan(source) => Some(source),
             LoadError::TooFewFiles { .. } => None,
             LoadError::Backend(source)
+            | LoadError::Device(source)
             | LoadError::Files(source)
             | LoadError::Thread(source)
             | LoadError::Worker(source) => Some(source),

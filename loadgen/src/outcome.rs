@@ -202,6 +202,8 @@ pub struct Record {
     pub heartbeats: Heartbeats,
     /// Its reactor.
     pub gauges: Gauges,
+    /// What its reactor counts besides, by name.
+    pub counters: BTreeMap<&'static str, u64>,
     /// Its thread.
     pub thread: ThreadUse,
 }
@@ -255,7 +257,9 @@ pub struct Outcome {
 /// What is known of the run beside the workers' records.
 #[derive(Clone, Debug, Default)]
 pub struct Run {
-    /// How it talks to the kernel.
+    /// How connections were made, as the report calls it.
+    pub engine: &'static str,
+    /// How it talks to the kernel about sockets, where it has any.
     pub backend: Option<Backend>,
     /// The plan's instants, if the traffic began.
     pub times: Option<crate::gate::Times>,
@@ -280,6 +284,9 @@ impl Outcome {
             all.heartbeats.due += record.heartbeats.due;
             all.heartbeats.answered += record.heartbeats.answered;
             add_gauges(&mut all.gauges, &record.gauges);
+            for (name, count) in record.counters {
+                *all.counters.entry(name).or_default() += count;
+            }
             uses.push(record.thread);
         }
         let window =
@@ -291,7 +298,7 @@ impl Outcome {
             storm: plan.storm.as_ref().map(|settings| storm(plan, settings, &all)),
             messages: messages(&all.ledger, window),
             heartbeats: all.heartbeats,
-            generator: generator(&all, threads, run.backend, &uses),
+            generator: generator(&all, threads, &run, &uses),
             missing: if run.trace_ids { all.ledger.missing } else { Vec::new() },
             roll_call_skipped: roll_call_skipped(plan, run.times.as_ref(), run.early_end.as_ref()),
             early_end: run.early_end,
@@ -446,7 +453,7 @@ fn messages(ledger: &Ledger, window_s: f64) -> Messages {
     }
 }
 
-fn generator(all: &Record, threads: u64, backend: Option<Backend>, uses: &[ThreadUse]) -> Generator {
+fn generator(all: &Record, threads: u64, run: &Run, uses: &[ThreadUse]) -> Generator {
     let seconds = |nanos: u64| nanos as f64 / 1e9;
     let measured = uses.iter().any(|thread| thread.wall_ns > 0);
     let mut cores: BTreeMap<usize, f64> = BTreeMap::new();
@@ -456,8 +463,9 @@ fn generator(all: &Record, threads: u64, backend: Option<Backend>, uses: &[Threa
         }
     }
     Generator {
-        engine: "kernel".to_owned(),
-        backend,
+        engine: run.engine.to_owned(),
+        backend: run.backend.clone(),
+        tcp: all.counters.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect(),
         threads,
         cpu_s: measured.then(|| seconds(uses.iter().map(|thread| thread.cpu_ns).sum())),
         busiest_core: cores.values().copied().reduce(f64::max),

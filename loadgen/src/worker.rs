@@ -212,6 +212,7 @@ impl<R: Reactor> Worker<R> {
             times: self.crowd.distributions,
             heartbeats: self.crowd.heartbeats,
             gauges: self.reactor.gauges(),
+            counters: self.reactor.counters().into_iter().collect(),
             thread: crate::outcome::ThreadUse::default(),
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use throng_loadgen::load::LoadError;
 use throng_loadgen::{
-    EarlyEnd, Load, Options, Overrides, Phase, Plan, PortRange, Protocol, Sources, scenario,
+    EarlyEnd, Engine, Load, Options, Overrides, Phase, Plan, PortRange, Protocol, Sources, scenario,
 };
 use throng_reactor::{Backend, Requested};
 
@@ -59,7 +59,7 @@ fn every_backend_plays_the_same_plan_on_any_number_of_threads() {
         for threads in [1, 3] {
             let plan = plan(10);
             let options = Options {
-                backend: Requested::Named(backend),
+                engine: Engine::Kernel(Requested::Named(backend)),
                 threads,
                 private_tables: threads > 1,
                 ..options(target, &plan)
@@ -128,7 +128,11 @@ fn users_of_every_backend_come_back_after_a_storm() {
             ..Overrides::default()
         };
         let plan = Plan::new(&scenario::load("reconnect-storm").unwrap(), &set).unwrap();
-        let options = Options { backend: Requested::Named(backend), threads: 2, ..options(target, &plan) };
+        let options = Options {
+            engine: Engine::Kernel(Requested::Named(backend)),
+            threads: 2,
+            ..options(target, &plan)
+        };
         let outcome = Load::start(plan, options).unwrap().wait().unwrap();
         let storm = outcome.storm.as_ref().unwrap();
         assert_eq!((storm.users, storm.back, storm.attempts), (20, 20, 20), "{storm:?}");
@@ -163,7 +167,7 @@ fn too_few_descriptors_are_an_error_that_names_the_remedy() {
     let plan = plan(1_000_000_000);
     let target = SocketAddr::from(([10, 0, 0, 1], 1));
     let options = Options {
-        backend: Requested::Named(Backend::Epoll),
+        engine: Engine::Kernel(Requested::Named(Backend::Epoll)),
         ..options(target, &Plan { connections: 1, ..plan.clone() })
     };
     let error = Load::start(plan, options);

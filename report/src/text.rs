@@ -282,8 +282,9 @@ impl Page {
             known(kernel.extra_bytes_per_connection, budgeted),
         ));
         let generator = &summary.generator;
+        let engine = if generator.engine == "tun" { "   engine tun" } else { "" };
         self.line(&format!(
-            "  generator   {} per user   busiest core {}",
+            "  generator   {} per user   busiest core {}{engine}",
             known(generator.user_bytes_per_user, budgeted),
             known(generator.busiest_core, |share| format!("{:.0} %", share * 100.0)),
         ));

@@ -313,6 +313,24 @@ fn warnings(summary: &Summary) -> Vec<String> {
             "the backlog dropped {dropped} packets: net.core.netdev_max_backlog is too short for this load"
         ));
     }
+    let users = |name: &str| summary.generator.tcp.get(name).copied().unwrap_or(0) as f64;
+    let (sent, again) = (users("segments_sent"), users("retransmitted"));
+    if again > LOOPBACK_LOSS_SHARE * sent.max(1.0) {
+        let share = 100.0 * again / sent.max(1.0);
+        warnings.push(format!("users sent {again} segments ({share:.2} %) again: tails may show that"));
+    }
+    let dropped = users("queue_dropped");
+    if dropped > 0.0 {
+        warnings.push(format!(
+            "the queue of a TUN device dropped {dropped} packets: the generator did not keep up; give it more cores or --threads,              or lower the rate"
+        ));
+    }
+    let unsent = users("unsent");
+    if unsent > 0.0 {
+        warnings.push(format!(
+            "the kernel had no memory for {unsent} packets of users: see net.ipv4.tcp_mem, and free some"
+        ));
+    }
     if summary.host.build.profile == "debug" {
         warnings.push("a debug build: its figures mean nothing, use --release".to_owned());
     }

@@ -101,6 +101,8 @@ fn descriptors(target: &Target, machine: &Machine, findings: &mut Vec<Finding>) 
             Backend::Epoll => side.fullest,
             // A ring, and the eventfd that wakes its thread.
             Backend::IoUring => 2 * side.rings_per_thread(files),
+            // A device, an epoll and a timer, of every thread in the one table of the process.
+            Backend::UserSpace => 3 * threads,
         };
         let needed = own + FILES_RESERVED_PER_TABLE + threads;
         if needed <= files {
@@ -146,7 +148,7 @@ fn watches(target: &Target, machine: &Machine, findings: &mut Vec<Finding>) {
 }
 
 fn ports(target: &Target, machine: &Machine, findings: &mut Vec<Finding>) {
-    let Some((_, sources)) = target.generator else { return };
+    let Some((_, sources)) = target.generator.filter(|(side, _)| side.has_sockets()) else { return };
     let (low, high) = machine.port_range;
     let ports = (high + 1).saturating_sub(low).saturating_sub(machine.ports_reserved);
     let pairs = sources.addresses.max(1) * sources.targets.max(1);
@@ -244,7 +246,7 @@ fn backlogs(target: &Target, machine: &Machine, findings: &mut Vec<Finding>) {
             findings.push(advice(name, machine.somaxconn, needed, sysctl(name, needed)));
         }
     }
-    let loopback = target.server.is_some() && target.generator.is_some();
+    let loopback = target.server.is_some() && target.generator.is_some_and(|(side, _)| side.has_sockets());
     if let Some(backlog) = machine.netdev_max_backlog
         && loopback
         && target.connections >= LOOPBACK_BACKLOG_MATTERS_CONNECTIONS

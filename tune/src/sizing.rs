@@ -59,6 +59,7 @@ impl Memory {
             let (per_end, rings) = match side.backend {
                 Backend::Epoll => (KERNEL_BYTES_PER_END_EPOLL, 0),
                 Backend::IoUring => (KERNEL_BYTES_PER_END_IO_URING, side.rings(files)),
+                Backend::UserSpace => (0, 0),
             };
             memory.kernel += target.connections * per_end;
             memory.user += target.connections * USER_BYTES_PER_END;

@@ -9,6 +9,8 @@ pub enum Backend {
     Epoll,
     /// Rings with tables of direct descriptors, as many for each thread as its connections need.
     IoUring,
+    /// No sockets: the process's own TCP, with a TUN device for each thread.
+    UserSpace,
 }
 
 /// One process of the run on this machine.
@@ -26,9 +28,14 @@ impl Side {
     /// Rings of the whole side, under a limit of `files` open files.
     pub fn rings(&self, files: u64) -> u64 {
         match self.backend {
-            Backend::Epoll => 0,
+            Backend::Epoll | Backend::UserSpace => 0,
             Backend::IoUring => self.threads * self.rings_per_thread(files),
         }
+    }
+
+    /// Whether its connections are sockets of the kernel's.
+    pub fn has_sockets(&self) -> bool {
+        self.backend != Backend::UserSpace
     }
 
     pub(crate) fn rings_per_thread(&self, files: u64) -> u64 {
@@ -67,9 +74,9 @@ impl Target {
         server.into_iter().chain(self.generator.map(|(side, _)| ("generator", side)))
     }
 
-    /// Sockets that the run opens here: two per connection when both ends are here.
+    /// Sockets that the run opens here: two per connection when both ends are here, and the kernel's.
     pub fn endpoints(&self) -> u64 {
-        self.connections * self.sides().count() as u64
+        self.connections * self.sides().filter(|(_, side)| side.has_sockets()).count() as u64
     }
 
     /// Rings of both sides, under a limit of `files` open files.

@@ -19,7 +19,7 @@ use crate::lab::Told;
 
 pub(crate) use forward::forward;
 pub(crate) use plan::PlanFlags;
-pub(crate) use sides::{BackendFlag, FiguresFlags, GeneratorFlags, ReportFlags, ServerFlags};
+pub(crate) use sides::{BackendFlag, EngineName, FiguresFlags, GeneratorFlags, ReportFlags, ServerFlags};
 
 /// How many people can one machine keep connected, what does each of them cost, and did a change make that better?
 #[derive(Parser, Debug)]

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use throng_loadgen::Network;
 use throng_reactor::Requested;
 use throng_report::Threshold;
@@ -44,6 +44,16 @@ pub(crate) struct ServerFlags {
     pub(crate) delay_per_turn: Option<Duration>,
 }
 
+/// The generator's engines.
+#[derive(ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum EngineName {
+    /// Sockets of the kernel's.
+    #[default]
+    Kernel,
+    /// TCP in user space over TUN devices.
+    Tun,
+}
+
 /// How the generator runs.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "How it runs")]
@@ -56,10 +66,23 @@ pub(crate) struct GeneratorFlags {
     #[arg(long, value_name = "LIST", value_parser = values::cores)]
     pub(crate) load_cpus: Option<Cores>,
 
+    /// How connections are made: kernel (a socket for each user), or tun (TCP in user space over a TUN device: a user costs no
+    /// kernel memory)
+    #[arg(long, value_name = "NAME", default_value = "kernel")]
+    pub(crate) engine: EngineName,
+
     /// Addresses that connections come from, as 10.0.0.0/24 [default: enough of 127.0.0.0/8 for a target on loopback, else
-    /// the kernel's choice]
+    /// the kernel's choice; with --engine tun 198.18.0.0/15]
     #[arg(long, value_name = "CIDR", value_parser = values::network)]
     pub(crate) source_ip: Option<Network>,
+
+    /// Write the first packets of the users to this file, for tcpdump or Wireshark; with --engine tun alone
+    #[arg(long, value_name = "FILE")]
+    pub(crate) capture: Option<PathBuf>,
+
+    /// How many packets to write there
+    #[arg(long, value_name = "N", value_parser = values::positive, default_value = "100k", requires = "capture")]
+    pub(crate) capture_packets: u64,
 
     /// Memory to leave to everybody else on the generator's machine, as 512m or 2g. When less can be had, the ramp stops, everybody
     /// leaves, and the run is INVALID; 0 for no such guard [default: 512 MiB, or 3 % of the machine's memory where that is

@@ -20,7 +20,13 @@ const STRANGERS_SHARE_MAX: f64 = 0.05;
 const TABLES: [&str; 2] = ["large_allocation_bytes", "kernel_stack_bytes"];
 
 /// The memory part of the report; `held` is missing when the run did not get that far.
-pub(super) fn report(before: &Hold, held: Option<&Hold>, server: &Server, machine: MachineMemory) -> Memory {
+pub(super) fn report(
+    before: &Hold,
+    held: Option<&Hold>,
+    server: &Server,
+    sockets: u64,
+    machine: MachineMemory,
+) -> Memory {
     let Some(held) = held else {
         return Memory { machine, ..Memory::default() };
     };
@@ -33,7 +39,7 @@ pub(super) fn report(before: &Hold, held: Option<&Hold>, server: &Server, machin
         connections: held.connected,
         server: side(server.memory_at_start().or(before.server), held.server),
         generator: side(before.generator, held.generator),
-        kernel: kernel(before, held, ends(held, server)),
+        kernel: kernel(before, held, sockets * held.connected),
         machine,
     }
 }
@@ -72,8 +78,9 @@ fn are_ours(sockets: i64, ends: u64) -> bool {
 }
 
 /// Why the kernel's part is missing although there were ends enough for it.
-pub(super) fn warning(before: &Hold, held: Option<&Hold>, server: &Server) -> Option<String> {
-    let (held, ends) = (held?, ends(held?, server));
+pub(super) fn warning(before: &Hold, held: Option<&Hold>, sockets: u64) -> Option<String> {
+    let held = held?;
+    let ends = sockets * held.connected;
     let sockets = held.slabs.as_ref()?.sockets_since(before.slabs.as_ref()?);
     (ends >= ENDS_MIN && !are_ours(sockets, ends)).then(|| {
         format!(
@@ -81,11 +88,6 @@ pub(super) fn warning(before: &Hold, held: Option<&Hold>, server: &Server) -> Op
              machine became {sockets} more"
         )
     })
-}
-
-/// Ends of the connections that are on this machine.
-fn ends(held: &Hold, server: &Server) -> u64 {
-    held.connected * if server.is_here() { 2 } else { 1 }
 }
 
 /// User space per connection of one side, all in.

@@ -18,15 +18,19 @@ mod server;
 mod target;
 mod write;
 
+use std::fs::File;
+use std::io::BufWriter;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant, SystemTime};
 
-use throng_loadgen::{Load, Options, Outcome as LoadOutcome, Phase, Plan};
+use throng_loadgen::{Engine, Load, Options, Outcome as LoadOutcome, Phase, Plan};
 use throng_reactor::{Nanos, backend, sys};
 use throng_report::RunFolder;
+use throng_tcp::Pcap;
 
-use crate::args::LoadArgs;
+use crate::args::{GeneratorFlags, LoadArgs};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::prepare;
 use crate::signals::{self, Stop};
@@ -37,6 +41,7 @@ use progress::Display;
 use record::Record;
 use samples::{Edge, Hold};
 use server::Server;
+use target::Mine;
 
 /// How often the main thread looks while users connect, at most: the memory of idle connections is read as soon as all are
 /// there.
@@ -46,7 +51,6 @@ const ROW: Duration = Duration::from_secs(1);
 
 /// Runs the command.
 pub(crate) fn load(args: &LoadArgs) -> Outcome {
-    let targets = target::resolve(&args.target, &args.allow_target)?;
     let plan = prepare::plan(&args.scenario, &args.plan)?;
     let selected =
         backend::select(args.backend.backend).map_err(|error| Failure::broke(error.to_string()))?;
@@ -58,10 +62,15 @@ pub(crate) fn load(args: &LoadArgs) -> Outcome {
         None => prepare::allowed_cores()?,
     };
     let files = prepare::files_per_table()?;
-    let threads = prepare::threads(&plan, args.generator.threads, cpus.len(), files, selected.active)?;
-    let sources = prepare::sources(&targets, &plan, args.generator.source_ip)?;
-    let server = Server::find(&args.figures, &targets)?;
-    let wanted = prepare::target(&plan, selected.active, server.shards_here(), threads, &sources);
+    let users = prepare::generator_holder(&args.generator, &selected);
+    let threads = prepare::threads(&plan, args.generator.threads, cpus.len(), files, users)?;
+    let engine = prepare::engine(&args.generator, args.backend.backend, &plan, threads)?;
+    let mine = Mine::new(&engine);
+    let targets = target::resolve(&args.target, &args.allow_target, &mine)?;
+    let sources = prepare::sources(&targets, &plan, &engine, args.generator.source_ip)?;
+    let server = Server::find(&args.figures, &targets, &mine)?;
+    let here = server.shards_here().map(|shards| (shards, prepare::holder(&selected)));
+    let wanted = prepare::target(&plan, here, (threads, users), &sources);
     let advice = match &args.told {
         // `run` has looked, when its server had not taken its share yet.
         Some(told) => told.warnings.clone(),
@@ -75,22 +84,41 @@ pub(crate) fn load(args: &LoadArgs) -> Outcome {
     let (stops, asked) = channel::<Stop>();
     signals::watch(&stops, args.until_stdin_closes)
         .map_err(|error| Failure::broke(format!("cannot watch for signals: {error}")))?;
-    let mut record = Record::begin(server, guard, &targets);
+    let sockets = u64::from(server.is_here()) + u64::from(matches!(engine, Engine::Kernel(_)));
+    let capture = capture(&args.generator, &engine)?;
+    let mut record = Record::begin(server, guard, &targets, sockets);
     record.warnings = advice;
     record.told.clone_from(&args.told);
     let options = Options {
-        backend: args.backend.backend,
+        engine,
         threads,
         cpus: cpus.clone(),
         private_tables: true,
         trace_ids: args.plan.trace_ids,
+        capture: capture.clone(),
         ..Options::new(sources)
     };
     let load = Load::start(plan.clone(), options).map_err(|error| Failure::broke(prepare::chain(&error)))?;
     let display = Display::new(args.report.quiet, &plan);
     let outcome = watch(load, &plan, &asked, &mut record, display)?;
+    if let Some(Err(error)) = capture.map(|capture| capture.finish()) {
+        record.warnings.push(format!("the captured packets are not complete: {error}"));
+    }
     let measured = Measured { plan: &plan, outcome: &outcome, started, cpus: &cpus };
     finish(args, &folder, &record, &measured)
+}
+
+/// Where packets are to be written down.
+fn capture(flags: &GeneratorFlags, engine: &Engine) -> Result<Option<Arc<Pcap>>, Failure> {
+    let Some(path) = &flags.capture else { return Ok(None) };
+    if matches!(engine, Engine::Kernel(_)) {
+        let why =
+            "--capture takes --engine tun: packets of sockets are the kernel's, and tcpdump -i lo shows them";
+        return Err(Failure::usage(why.to_owned()));
+    }
+    let pcap =
+        File::create(path).and_then(|file| Pcap::new(Box::new(BufWriter::new(file)), flags.capture_packets));
+    pcap.map(Some).map_err(|error| Failure::usage(format!("--capture {}: {error}", path.display())))
 }
 
 /// The run folder: as told, else by time and scenario.

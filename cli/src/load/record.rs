@@ -39,6 +39,8 @@ pub(super) struct Record {
     /// What `run` did before.
     pub(super) told: Option<Told>,
     before: Hold,
+    /// Sockets on this machine for each connection.
+    sockets: u64,
     uptime_s: Option<f64>,
     counters: Counters,
     sysctls: BTreeMap<String, String>,
@@ -59,11 +61,12 @@ struct Last {
 
 impl Record {
     /// Looks at everything before the first connection.
-    pub(super) fn begin(server: Server, guard: Guard, targets: &[SocketAddr]) -> Record {
+    pub(super) fn begin(server: Server, guard: Guard, targets: &[SocketAddr], sockets: u64) -> Record {
         let loopback = targets.iter().all(|target| target.ip().is_loopback());
         let names: Vec<String> = targets.iter().map(ToString::to_string).collect();
         Record {
             before: Hold::sample(&server, 0),
+            sockets,
             uptime_s: machine::uptime_s(),
             counters: counters::read(),
             sysctls: host::sysctls(),
@@ -138,12 +141,12 @@ impl Record {
         summary.incidents.server_died = self.server.died();
         summary.incidents.sysctls_changed = host::changes(&self.sysctls, &summary.host.sysctls);
         let hold = self.hold.as_ref();
-        summary.warnings.extend(memory::warning(&self.before, hold, &self.server));
+        summary.warnings.extend(memory::warning(&self.before, hold, self.sockets));
         if self.server.died().is_none() {
             let has_baseline = self.server.memory_at_start().is_some();
             summary.warnings.extend(server_unread(&self.before, hold, has_baseline));
         }
-        summary.memory = memory::report(&self.before, hold, &self.server, self.guard.seen());
+        summary.memory = memory::report(&self.before, hold, &self.server, self.sockets, self.guard.seen());
         summary.generator.user_bytes_per_user = memory::user_bytes(summary.memory.generator.as_ref());
         let grown = counters::growth(&self.counters, &counters::read());
         summary.kernel = memory::kernel_part(&self.before, hold, &summary.memory.kernel, grown);

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use throng_report::schema::Footprint;
 
+use super::target::Mine;
 use crate::admin::{self, ServerFigures};
 use crate::args::FiguresFlags;
 use crate::exit::Failure;
@@ -61,11 +62,11 @@ fn twice<T>(mut look: impl FnMut() -> Result<T, String>) -> Result<T, String> {
 
 impl Server {
     /// Looks for the server's figures; one that was named and does not answer is an error.
-    pub(super) fn find(flags: &FiguresFlags, targets: &[SocketAddr]) -> Result<Server, Failure> {
+    pub(super) fn find(flags: &FiguresFlags, targets: &[SocketAddr], mine: &Mine) -> Result<Server, Failure> {
         if let Some(address) = flags.server_admin {
             let figures = admin::fetch(address).map_err(Failure::broke)?;
             // A process id means something on its own machine alone.
-            let here = address.ip().is_loopback() && targets.iter().all(|target| target.ip().is_loopback());
+            let here = address.ip().is_loopback() && targets.iter().all(|target| mine.has(target));
             let pid = Some(figures.pid).filter(|&pid| here && process::is_alive(pid));
             return Ok(Server { source: Source::Admin(address), pid, first: Some(figures), died: None });
         }

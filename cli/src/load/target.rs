@@ -1,17 +1,38 @@
 //! Whom a generator may load: loopback always, anybody else only when named.
 
 use std::fs;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
-use throng_loadgen::Network;
+use throng_loadgen::{Engine, Network};
 
 use crate::exit::Failure;
+
+/// The addresses that are this machine's for certain: loopback, and those of the devices that the users come through.
+pub(super) struct Mine(Vec<IpAddr>);
+
+impl Mine {
+    /// With the devices of an engine.
+    pub(super) fn new(engine: &Engine) -> Mine {
+        Mine(match engine {
+            Engine::Kernel(_) => Vec::new(),
+            Engine::Tun(devices) => {
+                (0..devices.threads()).map(|nth| devices.of(nth).0.address.into()).collect()
+            }
+        })
+    }
+
+    /// Whether an address is one of them.
+    pub(super) fn has(&self, address: &SocketAddr) -> bool {
+        let ip = address.ip().to_canonical();
+        ip.is_loopback() || self.0.contains(&ip)
+    }
+}
 
 /// Resolves `HOST:PORT`, several with commas, to addresses that all may be loaded.
 ///
 /// A name may stand for several addresses: each of them is loaded, so each of them must be allowed.
-pub(crate) fn resolve(text: &str, allowed: &[Network]) -> Result<Vec<SocketAddr>, Failure> {
+pub(super) fn resolve(text: &str, allowed: &[Network], mine: &Mine) -> Result<Vec<SocketAddr>, Failure> {
     let mut addresses = Vec::new();
     for one in text.split(',') {
         let found = one.to_socket_addrs().map_err(|error| {
@@ -26,18 +47,19 @@ pub(crate) fn resolve(text: &str, allowed: &[Network]) -> Result<Vec<SocketAddr>
     }
     let mut allowed = allowed.to_vec();
     // The file is read only when it decides something: a run on loopback does not depend on it.
-    if !addresses.iter().all(|address| may_be_loaded(address, &allowed)) {
+    let may = |address: &SocketAddr, allowed: &[Network]| mine.has(address) || is_allowed(address, allowed);
+    if !addresses.iter().all(|address| may(address, &allowed)) {
         allowed.extend(listed()?);
     }
-    match addresses.iter().find(|address| !may_be_loaded(address, &allowed)) {
+    match addresses.iter().find(|address| !may(address, &allowed)) {
         None => Ok(addresses),
         Some(stranger) => Err(Failure::usage(refusal(text, stranger))),
     }
 }
 
-fn may_be_loaded(address: &SocketAddr, allowed: &[Network]) -> bool {
+fn is_allowed(address: &SocketAddr, allowed: &[Network]) -> bool {
     let ip = address.ip().to_canonical();
-    ip.is_loopback() || allowed.iter().any(|network| network.contains(ip))
+    allowed.iter().any(|network| network.contains(ip))
 }
 
 fn refusal(text: &str, stranger: &SocketAddr) -> String {
@@ -89,26 +111,33 @@ mod tests {
         for text in
             ["127.0.0.1:1", "127.9.9.9:1,127.0.0.1:2", "[::1]:1", "[::ffff:127.0.0.1]:1", "localhost:1"]
         {
-            assert!(resolve(text, &[]).is_ok(), "{text}");
+            assert!(resolve(text, &[], &Mine(Vec::new())).is_ok(), "{text}");
         }
     }
 
     #[test]
     fn anybody_else_must_be_named() {
-        let failure = resolve("127.0.0.1:1,192.0.2.7:80", &networks(&["198.51.100.0/24"])).unwrap_err();
+        let failure = resolve("127.0.0.1:1,192.0.2.7:80", &networks(&["198.51.100.0/24"]), &Mine(Vec::new()))
+            .unwrap_err();
         assert_eq!(failure.exit, crate::exit::Exit::Usage);
         assert!(failure.message.contains("--allow-target 192.0.2.7"), "{}", failure.message);
-        assert_eq!(resolve("192.0.2.7:80", &networks(&["192.0.2.0/24"])).unwrap().len(), 1);
-        assert!(resolve("[::ffff:192.0.2.7]:80", &[]).is_err(), "a disguised v4 address is the v4 address");
+        assert_eq!(
+            resolve("192.0.2.7:80", &networks(&["192.0.2.0/24"]), &Mine(Vec::new())).unwrap().len(),
+            1
+        );
+        assert!(
+            resolve("[::ffff:192.0.2.7]:80", &[], &Mine(Vec::new())).is_err(),
+            "a disguised v4 address is the v4 address"
+        );
         for text in ["0.0.0.0:1", "[::]:1"] {
-            assert!(resolve(text, &[]).is_err(), "{text}");
+            assert!(resolve(text, &[], &Mine(Vec::new())).is_err(), "{text}");
         }
     }
 
     #[test]
     fn what_is_no_target_is_named() {
         for text in ["127.0.0.1", "127.0.0.1:0", "127.0.0.1:x", "", "127.0.0.1:1,"] {
-            let failure = resolve(text, &[]).unwrap_err();
+            let failure = resolve(text, &[], &Mine(Vec::new())).unwrap_err();
             assert_eq!(failure.exit, crate::exit::Exit::Usage, "{text}");
         }
     }

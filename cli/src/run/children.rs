@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
@@ -66,13 +66,19 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// Starts `throng serve` on these ports of loopback, 0 for one that the kernel chooses, and waits until it listens.
-    pub(super) fn start(ports: [u16; 2], flags: &[OsString], log: &Path) -> Result<Server, String> {
+    /// Starts `throng serve` on these ports, 0 for one that the kernel chooses, and waits until it listens. Its figures it tells
+    /// on loopback.
+    pub(super) fn start(
+        listen: IpAddr,
+        ports: [u16; 2],
+        flags: &[OsString],
+        log: &Path,
+    ) -> Result<Server, String> {
         let file = File::create(log).map_err(|error| format!("{}: {error}", log.display()))?;
         let mut command = this_program()?;
         command
             .args(["serve", "--until-stdin-closes"])
-            .arg(format!("--listen=127.0.0.1:{}", ports[0]))
+            .arg(format!("--listen={}", SocketAddr::new(listen, ports[0])))
             .arg(format!("--admin=127.0.0.1:{}", ports[1]))
             .args(flags);
         let mut held = Held::start(command.stdout(Stdio::piped()).stderr(file))?;

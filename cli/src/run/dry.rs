@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use throng_loadgen::Engine;
 use throng_report::text::bytes;
 use throng_tune::{Finding, Memory, Severity, limits, reserve_bytes};
 
@@ -53,17 +54,22 @@ fn text(sized: &Sized, told: &Told, findings: &[Finding]) -> String {
     if sized.split.shares() {
         line("", "both sides share cores: their figures disturb each other".to_owned());
     }
-    let sources = match sized.sources.range() {
-        Some((first, last)) => format!("{} source addresses, {first} to {last}", sized.sources.count()),
-        None => "one source address, the kernel's choice".to_owned(),
+    line("engine", sized.engine.name().to_owned());
+    let (low, high) = sized.machine.port_range;
+    let addresses = match (&sized.engine, sized.sources.range()) {
+        (Engine::Tun(devices), _) => {
+            let server = devices.server();
+            format!("{} by TUN device; one target, {server}", counted(devices.threads(), "network"))
+        }
+        (Engine::Kernel(_), Some((first, last))) => {
+            let count = sized.sources.count();
+            format!("{count} source addresses, {first} to {last}; one target, with {low} to {high}")
+        }
+        (Engine::Kernel(_), None) => {
+            format!("one source address, the kernel's choice; one target, with {low} to {high}")
+        }
     };
-    line(
-        "addresses",
-        format!(
-            "{sources}; one target, with {} to {}",
-            sized.machine.port_range.0, sized.machine.port_range.1
-        ),
-    );
+    line("addresses", addresses);
     let files = sized.machine.files_per_table;
     let tables = match sized.target.rings(files) {
         0 => format!("{} of {files} descriptors", counted(sized.shards + sized.threads, "table")),

@@ -12,21 +12,21 @@ mod dry;
 mod prefault;
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::ExitStatus;
 use std::sync::mpsc::channel;
 use std::time::{Duration, SystemTime};
 
 use clap::{ArgMatches, CommandFactory};
-use throng_loadgen::{Plan, Sources};
+use throng_loadgen::{Engine, Plan, Sources};
 use throng_reactor::{Selected, backend};
 use throng_report::schema::{Reason, Summary, Verdict};
 use throng_report::text::bytes;
 use throng_report::{RunFolder, Threshold};
 use throng_tune::{Machine, Memory, Target};
 
-use crate::args::{Cli, RunArgs, forward};
+use crate::args::{Cli, EngineName, RunArgs, forward};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::lab::{self, Told};
 use crate::load::default_folder;
@@ -51,6 +51,7 @@ struct Sized {
     split: Split,
     shards: usize,
     threads: usize,
+    engine: Engine,
     sources: Sources,
     target: Target,
     /// What the machine allows, in the lab where there is one.
@@ -102,12 +103,18 @@ pub(crate) fn run(args: &RunArgs, matches: &ArgMatches) -> Outcome {
 
 /// Opens the lab, unless the run is to be on the host.
 fn lab(args: &RunArgs, plan: &Plan) -> Result<Told, Failure> {
+    let in_user_space = args.generator.engine == EngineName::Tun;
     if args.no_lab {
+        if in_user_space {
+            let why = "--engine tun makes devices and takes addresses: in a lab alone, so not with --no-lab";
+            return Err(Failure::usage(why.to_owned()));
+        }
         return Ok(Told::default());
     }
     let outside = host::sysctls();
-    // Both ends of each connection are in it.
-    let lab = lab::open(args.lab, 2 * plan.connections)?;
+    // Both ends of each connection are in it, unless one is no socket.
+    let ends = if in_user_space { 1 } else { 2 };
+    let lab = lab::open(args.lab || in_user_space, ends * plan.connections)?;
     let warning = (!lab.made || !lab.refused.is_empty()).then(|| lab::describe(&lab));
     Ok(Told { warnings: warning.into_iter().collect(), ..Told::new(Some(lab), outside) })
 }
@@ -118,14 +125,16 @@ fn size(args: &RunArgs, plan: Plan, outside: &Machine) -> Result<Sized, Failure>
     let allowed = prepare::allowed_cores()?;
     let split = Split::new(&allowed, args.server.serve_cpus.as_ref(), args.generator.load_cpus.as_ref());
     let files = prepare::files_per_table()?;
-    let shards =
-        prepare::shards(plan.connections, args.server.shards, split.serve.0.len(), files, backend.active)?;
-    let threads = prepare::threads(&plan, args.generator.threads, split.load.0.len(), files, backend.active)?;
+    let holder = prepare::holder(&backend);
+    let shards = prepare::shards(plan.connections, args.server.shards, split.serve.0.len(), files, holder)?;
+    let users = prepare::generator_holder(&args.generator, &backend);
+    let threads = prepare::threads(&plan, args.generator.threads, split.load.0.len(), files, users)?;
+    let engine = prepare::engine(&args.generator, args.backend.backend, &plan, threads)?;
     // Which port the server will have does not matter to the addresses.
     let server: SocketAddr = ([127, 0, 0, 1], 1).into();
-    let sources = prepare::sources(&[server], &plan, args.generator.source_ip)?;
-    let target = prepare::target(&plan, backend.active, Some(shards), threads, &sources);
-    Ok(Sized { plan, backend, split, shards, threads, sources, target, machine })
+    let sources = prepare::sources(&[server], &plan, &engine, args.generator.source_ip)?;
+    let target = prepare::target(&plan, Some((shards, holder)), (threads, users), &sources);
+    Ok(Sized { plan, backend, split, shards, threads, engine, sources, target, machine })
 }
 
 /// Starts both, waits for the users, then ends the server.
@@ -144,8 +153,13 @@ fn play(args: &RunArgs, matches: &ArgMatches, sized: &Sized, told: &Told, folder
     words.push(format!("--shards={}", sized.shards).into());
     words.push(format!("--serve-cpus={}", sized.split.serve).into());
     let ports = if told.in_lab() { lab::PORTS } else { [0, 0] };
-    let mut server =
-        Server::start(ports, &words, &log).map_err(|why| Failure::broke(format!("{why}{}", tail(&log))))?;
+    // Where users in user space find the server is an address of their device's, which is made later.
+    let listen: IpAddr = match sized.engine {
+        Engine::Kernel(_) => Ipv4Addr::LOCALHOST.into(),
+        Engine::Tun(_) => Ipv4Addr::UNSPECIFIED.into(),
+    };
+    let mut server = Server::start(listen, ports, &words, &log)
+        .map_err(|why| Failure::broke(format!("{why}{}", tail(&log))))?;
 
     let mut words = flags("load", &["threads", "load_cpus", "out"]);
     words.push(format!("--threads={}", sized.threads).into());
@@ -155,7 +169,11 @@ fn play(args: &RunArgs, matches: &ArgMatches, sized: &Sized, told: &Told, folder
     let mut out = std::ffi::OsString::from("--out=");
     out.push(folder.path());
     words.push(out);
-    let mut load = Load::start(server.address(), &args.scenario, &words).map_err(Failure::broke)?;
+    let address = match sized.engine {
+        Engine::Kernel(_) => server.address(),
+        Engine::Tun(devices) => SocketAddr::new(devices.server().into(), server.address().port()),
+    };
+    let mut load = Load::start(address, &args.scenario, &words).map_err(Failure::broke)?;
 
     let mut server_ended = None::<ExitStatus>;
     let mut stopping = false;

@@ -173,6 +173,40 @@ fn two_machines_make_one_report() {
     assert_eq!(summary.machine.cpu_us_per_message, None, "the two have no machine in common that we know of");
 }
 
+/// The users' packets leave their machine by its card, as anybody's do whose machine forwards; the server's machine knows the
+/// way back.
+#[test]
+fn users_in_user_space_reach_a_server_on_another_machine() {
+    let Some(ip) = program("ip") else { return };
+    let _turn = alone();
+    let machines = match TwoMachines::new(ip) {
+        Ok(machines) => machines,
+        Err(why) => return skip(&format!("network namespaces need root: {why}")),
+    };
+    let [a, b] = &machines.names;
+    machines.ip(&["-n", a, "route", "add", "198.19.0.0/16", "via", "198.18.0.2"]).unwrap();
+    let forward = "echo 1 >/proc/sys/net/ipv4/ip_forward";
+    machines.ip(&["netns", "exec", b, "sh", "-c", forward]).unwrap();
+    let words = ["serve", "--listen=198.18.0.1:7400", "--admin=198.18.0.1:7401", "--connections=1000"];
+    let mut server = Running::start(machines.throng(0, &words).stdout(Stdio::piped()).stderr(Stdio::null()));
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut server.stdout(), &mut line).unwrap();
+    assert!(line.starts_with("listening 198.18.0.1:7400"), "{line}");
+
+    let home = tempfile::tempdir().unwrap();
+    let out = format!("--out={}", home.path().display());
+    let words =
+        ["load", "198.18.0.1:7400", "-c", "200", "-r", "500", "-d", "1s", "-w", "0s", "-q", LATE, &out];
+    let tun = ["--engine", "tun", "--source-ip", "198.19.0.0/16", "--allow-target", "198.18.0.1"];
+    let done = output(machines.throng(1, &words).args(tun).arg("--server-admin=198.18.0.1:7401"));
+    let stderr = String::from_utf8_lossy(&done.stderr);
+    let summary = summary(home.path());
+    assert_eq!(summary.verdict, Verdict::Pass, "{:?}{stderr}", summary.reasons);
+    assert_eq!(summary.connections.established, 200);
+    assert_eq!(summary.messages.delivered, summary.messages.sent);
+    assert_eq!(summary.generator.tcp["checksum_errors"], 0);
+}
+
 #[test]
 fn a_server_drains_on_sigterm_and_ends_with_0() {
     let mut served = serve(&[]);

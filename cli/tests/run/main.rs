@@ -7,4 +7,5 @@ mod harness;
 mod lab;
 mod memory;
 mod storm;
+mod users;
 mod whole;

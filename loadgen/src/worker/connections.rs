@@ -6,7 +6,7 @@ use throng_reactor::{Close, Nanos, Reactor};
 
 use super::Worker;
 use crate::gate::EarlyEnd;
-use crate::limits::{CLOSES_PER_TURN, CONNECT_TIMEOUT, CONNECTS_PER_TURN};
+use crate::limits::{CLOSES_IN_FLIGHT, CLOSES_PER_TURN, CONNECT_TIMEOUT, CONNECTS_PER_TURN};
 use crate::user::State;
 
 impl<R: Reactor> Worker<R> {
@@ -79,13 +79,17 @@ impl<R: Reactor> Worker<R> {
     }
 
     pub(super) fn leave(&mut self) {
-        let end = self.crowd.begun().min(self.left + CLOSES_PER_TURN);
+        // Those who are there and were not asked yet; should some be gone, fewer are under way than it seems.
+        let rest = self.crowd.begun() - self.left;
+        let under_way = self.crowd.slots.saturating_sub(rest);
+        let room = CLOSES_IN_FLIGHT.saturating_sub(under_way).min(CLOSES_PER_TURN);
+        let end = self.crowd.begun().min(self.left + room);
         for user in self.left..end {
             if let Some(slot) = self.crowd.dismiss(user) {
                 self.reactor.close(slot, Close::Now);
             }
         }
         self.left = end;
-        self.hurry |= end < self.crowd.begun();
+        self.hurry |= room > 0 && end < self.crowd.begun();
     }
 }

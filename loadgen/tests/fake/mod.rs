@@ -350,6 +350,7 @@ pub(crate) fn play(plan: &Plan, scene: &Scene) -> Outcome {
     }
     assert_eq!(records.len(), scene.workers, "the load comes to an end");
     let run = Run {
+        engine: "kernel",
         backend: None,
         times: shared.times(&plan),
         early_end: shared.early_end().cloned(),

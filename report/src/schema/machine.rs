@@ -79,8 +79,10 @@ pub struct Tls {
 pub struct Generator {
     /// `kernel` or `tun`.
     pub engine: String,
-    /// How it talks to the kernel.
+    /// How it talks to the kernel about sockets; `None` for `tun`, which has none.
     pub backend: Option<Backend>,
+    /// With `tun`: what its TCP counted, by name.
+    pub tcp: BTreeMap<String, u64>,
     /// Worker threads.
     pub threads: u64,
     /// CPU time in the window, user and system, all threads.

@@ -1,4 +1,4 @@
-//! Counters that moved and should not have, of the server and of the kernel, each with what that means.
+//! Counters that moved and should not have, of the server, the users' TCP and the kernel, each with what that means.
 
 use super::Page;
 use crate::schema::Summary;
@@ -10,6 +10,11 @@ impl Page {
         self.moved(
             "Server counters that moved",
             server.filter_map(|(name, by)| Some((name.as_str(), i128::from(*by), of_server(name)?))),
+        );
+        let tcp = summary.generator.tcp.iter();
+        self.moved(
+            "Counters of the users' TCP that moved",
+            tcp.filter_map(|(name, by)| Some((name.as_str(), i128::from(*by), of_tcp(name)?))),
         );
         let kernel = summary.kernel.counters.iter();
         self.moved(
@@ -48,6 +53,34 @@ fn of_server(counter: &str) -> Option<&'static str> {
         "recv_starved" => "connections waited for a receive buffer",
         "ring_overflows" => "completions came faster than a shard took them",
         "short_sends" => "the kernel took a send in parts: its buffer was full",
+        _ => return None,
+    })
+}
+
+/// What it means when this counter of TCP in user space moves; `None` for those that always do.
+fn of_tcp(counter: &str) -> Option<&'static str> {
+    Some(match counter {
+        "answers_dropped" => "too many segments of no connection to answer them all",
+        "challenges" => "the server was asked whether it meant a segment (RFC 5961)",
+        "checksum_errors" => "packets dropped: their checksum does not fit",
+        "duplicates" => "segments that were there already",
+        "fast_retransmits" => "losses that repeated acknowledgements told of",
+        "fin_timeouts" => "reset: closed, and the server did not close in time",
+        "foreign" => "packets dropped: for addresses that no user has",
+        "fragments" => "packets dropped: parts of packets",
+        "gave_up" => "connections whose server answered no more",
+        "malformed" => "packets dropped: their lengths contradict each other",
+        "out_of_order" => "segments came before their turn",
+        "out_of_order_dropped" => "of these: dropped for want of room",
+        "queue_dropped" => "packets dropped: the device's queue was full",
+        "resets_received" => "connections that the server reset",
+        "resets_sent" => "resets of ours",
+        "retransmitted" => "segments sent again",
+        "strays" => "segments of no connection",
+        "timeouts" => "retransmission timeouts: each is 200 ms or more in the tail",
+        "unexpected" => "segments dropped: they make no sense where they came",
+        "unsent" => "packets lost: the kernel had no memory for them",
+        "window_probes" => "a closed window was probed: the server reads too slowly",
         _ => return None,
     })
 }
