@@ -10,6 +10,8 @@
 //! beyond is its own. Threads of a pair share a port, and connections a source address only up to
 //! `CONNECTIONS_PER_SOURCE`, so that nothing searches; both block, so that nothing polls.
 //!
+//! Over packets ([`Over::Packets`]) one thread plays all clients, and the listeners are the same.
+//!
 //! In the end the load resets everything: nothing stays in TIME_WAIT.
 
 use std::fs;
@@ -24,6 +26,8 @@ use serde::Serialize;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use throng_reactor::sys::{affinity, files, socket};
 
+use crate::packets;
+
 /// As the generator does: beyond it connect() searches for a port.
 const CONNECTIONS_PER_SOURCE: u64 = 8000;
 
@@ -33,8 +37,8 @@ const FIRST_SOURCE: Ipv4Addr = Ipv4Addr::new(127, 1, 0, 1);
 /// Descriptors of a table that are not for connections: stdin, stdout, stderr, the listener, and some to spare.
 const TABLE_RESERVE: u64 = 64;
 
-/// Kernel memory of a connection, both ends, with room for what the slabs waste.
-const BYTES_PER_PAIR: u64 = 8300;
+/// Kernel memory of one end of a connection, with room for what the slabs waste.
+const BYTES_PER_END: u64 = 4150;
 
 /// Memory that stays free.
 const RESERVE_BYTES: u64 = 1 << 30;
@@ -51,9 +55,20 @@ pub struct Plan {
     pub server_cpus: Vec<usize>,
     /// The cores of those who connect.
     pub load_cpus: Vec<usize>,
+    /// What the load side connects through.
+    pub over: Over,
     /// Whether to touch as much memory as the connections need beforehand, and give it back: a virtual machine that gets
     /// memory for the first time waits for its host.
     pub prefault: bool,
+}
+
+/// What the load side connects through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// Sockets on loopback, a thread of them for each that accepts.
+    Sockets,
+    /// Packets on a TUN device, from one thread ([`crate::packets`]).
+    Packets,
 }
 
 /// What came of it.
@@ -92,7 +107,8 @@ struct Share {
 /// Memory that does not suffice, with what is needed; a core that is not there; whatever a connect or an accept fails with.
 /// The threads then end with the process.
 pub fn run(plan: &Plan) -> io::Result<Connected> {
-    let needed = plan.connections.saturating_mul(BYTES_PER_PAIR);
+    let ends = if plan.over == Over::Sockets { 2 } else { 1 };
+    let needed = plan.connections.saturating_mul(ends * BYTES_PER_END);
     check_memory(needed, available_bytes()?)?;
     if plan.prefault {
         touch(needed);
@@ -107,6 +123,8 @@ pub fn run(plan: &Plan) -> io::Result<Connected> {
     let held = hold.write().map_err(|_| panicked())?;
     let (done, outcomes) = mpsc::channel();
     let mut running = Vec::new();
+    let device = if plan.over == Over::Packets { Some(packets::device()?) } else { None };
+    let mut ports = Vec::new();
     let mut first = 0;
     for thread in 0..threads {
         let connections = (plan.connections - first) / (threads - thread);
@@ -124,10 +142,31 @@ pub fn run(plan: &Plan) -> io::Result<Connected> {
         running.push(std::thread::spawn(move || server.play(move |share| accept(share, to_main))));
         // A thread that could not listen says why in its outcome.
         if let Ok(address) = listening.recv() {
+            ports.push((address.port(), connections));
+            if device.is_some() {
+                first += connections;
+                continue;
+            }
             let load = share(&plan.load_cpus);
             running.push(std::thread::spawn(move || load.play(|share| connect(share, address, first))));
         }
         first += connections;
+    }
+    if let Some(device) = device {
+        let load = Share {
+            cpus: plan.load_cpus.clone(),
+            thread: 0,
+            threads: 1,
+            connections: plan.connections,
+            start: Arc::clone(&start),
+            hold: Arc::clone(&hold),
+            done: done.clone(),
+        };
+        let play = move |share: &Share| {
+            drop(share.start.read());
+            packets::connect(device, &ports)
+        };
+        running.push(std::thread::spawn(move || load.play_in(false, play)));
     }
     drop(done);
     let began = Instant::now();
@@ -156,8 +195,14 @@ fn panicked() -> io::Error {
 impl Share {
     /// Runs a thread: what `make` returns is held until everybody has everything.
     fn play<T>(&self, make: impl FnOnce(&Share) -> io::Result<T>) {
+        self.play_in(true, make);
+    }
+
+    /// The same, in a table of descriptors of its own or the process's.
+    fn play_in<T>(&self, private: bool, make: impl FnOnce(&Share) -> io::Result<T>) {
         let seated = affinity::take_seat(&self.cpus, self.thread, self.threads);
-        let made = seated.and_then(|_| files::private_table(&[])).and_then(|()| make(self));
+        let table = |()| if private { files::private_table(&[]) } else { Ok(()) };
+        let made = seated.map(drop).and_then(table).and_then(|()| make(self));
         let (outcome, held) = match made {
             Ok(held) => (Ok(()), Some(held)),
             Err(error) => (Err(error), None),
@@ -173,12 +218,14 @@ impl Share {
 #[allow(clippy::needless_pass_by_value)] // dropping it tells the main thread that no address comes
 fn accept(share: &Share, listening: Sender<SocketAddr>) -> io::Result<Vec<TcpStream>> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
-    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
+    // On every address: packets come for that of a device.
+    socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)).into())?;
     socket.listen(BACKLOG)?;
     let listener = TcpListener::from(socket);
     let mut held = Vec::with_capacity(share.connections as usize);
     // Nobody waits for it when another thread failed, and that is reported.
-    let _ = listening.send(listener.local_addr()?);
+    let port = listener.local_addr()?.port();
+    let _ = listening.send(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
     for number in 0..share.connections {
         let about = |error: io::Error| io::Error::new(error.kind(), format!("accept {number}: {error}"));
         held.push(listener.accept().map_err(about)?.0);
@@ -267,7 +314,13 @@ mod tests {
 
     #[test]
     fn it_connects_and_holds_as_many_as_it_says() {
-        let plan = Plan { connections: 500, server_cpus: vec![], load_cpus: vec![], prefault: false };
+        let plan = Plan {
+            connections: 500,
+            server_cpus: vec![],
+            load_cpus: vec![],
+            over: Over::Sockets,
+            prefault: false,
+        };
         let connected = run(&plan).unwrap();
         assert_eq!((connected.connections, connected.threads_per_side), (500, 1));
         assert!(connected.rate_per_s > 0.0);
@@ -278,13 +331,25 @@ mod tests {
         // As many threads as cores are named; they need not exist for the count, but these do.
         let cpus = affinity::allowed().unwrap();
         let cpus: Vec<usize> = cpus.iter().copied().cycle().take(3).collect();
-        let plan = Plan { connections: 100, server_cpus: cpus.clone(), load_cpus: cpus, prefault: true };
+        let plan = Plan {
+            connections: 100,
+            server_cpus: cpus.clone(),
+            load_cpus: cpus,
+            over: Over::Sockets,
+            prefault: true,
+        };
         assert_eq!(run(&plan).unwrap().threads_per_side, 3);
     }
 
     #[test]
     fn a_core_that_is_not_there_is_an_error_and_nobody_hangs() {
-        let plan = Plan { connections: 10, server_cpus: vec![1023], load_cpus: vec![], prefault: false };
+        let plan = Plan {
+            connections: 10,
+            server_cpus: vec![1023],
+            load_cpus: vec![],
+            over: Over::Sockets,
+            prefault: false,
+        };
         assert!(run(&plan).unwrap_err().to_string().contains("1023"));
     }
 

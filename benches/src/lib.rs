@@ -19,6 +19,7 @@ pub mod closed_loop;
 pub mod compare;
 pub mod connect;
 pub mod floor;
+pub mod packets;
 pub mod redis;
 pub mod relay;
 

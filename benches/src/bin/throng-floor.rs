@@ -15,7 +15,7 @@ use clap::{Args, Parser, Subcommand};
 use serde::Serialize;
 use throng_benches::accounts::CpuAccount;
 use throng_benches::closed_loop::{self, Exchange, Measured, Plan, WINDOW_MAX};
-use throng_benches::connect::{self, Connected};
+use throng_benches::connect::{self, Connected, Over};
 use throng_benches::relay::{self, Tally};
 use throng_benches::{floor, redis};
 use throng_reactor::sys::{affinity, files};
@@ -93,6 +93,9 @@ enum Command {
         /// The cores that connect [default: the others]
         #[arg(long, value_delimiter = ',')]
         load_cpus: Vec<usize>,
+        /// Connect by packets on a TUN device, in a network namespace of your own, instead of by sockets
+        #[arg(long)]
+        tun: bool,
         /// Touch the memory before
         #[arg(long)]
         prefault: bool,
@@ -183,9 +186,11 @@ fn execute(command: Command) -> Result<(), Box<dyn Error>> {
             let account = CpuAccount::of_process(pid);
             print("redis", closed_loop::run(pairs, &exchange, load.plan(), Some(&account))?)
         }
-        Command::Connect { connections, server_cpus, load_cpus, prefault, json } => {
+        Command::Connect { connections, server_cpus, load_cpus, tun, prefault, json } => {
             let (server_cpus, load_cpus) = split(&affinity::allowed()?, server_cpus, load_cpus);
-            let connected = connect::run(&connect::Plan { connections, server_cpus, load_cpus, prefault })?;
+            let over = if tun { Over::Packets } else { Over::Sockets };
+            let connected =
+                connect::run(&connect::Plan { connections, server_cpus, load_cpus, over, prefault })?;
             if json {
                 return print("floor-connect", connected);
             }
