@@ -143,8 +143,8 @@ impl Rtt {
         if self.smoothed == 0 {
             return RTO_FIRST;
         }
-        let units = u32::from(self.smoothed) + 4 * u32::from(self.variation).max(1);
-        (Rtt::UNIT * units).max(RTO_MIN)
+        // As Linux does: the least is added to the round trip, since a peer may wait with its acknowledgement however fast the way is.
+        Rtt::UNIT * u32::from(self.smoothed) + (Rtt::UNIT * 4 * u32::from(self.variation)).max(RTO_MIN)
     }
 }
 
@@ -157,12 +157,12 @@ mod tests {
         let mut conn = Conn::connecting(0, Seq(1), 1460, NOT_BUSY);
         assert_eq!((conn.rto(0), conn.rto(1)), (RTO_FIRST, 2 * RTO_FIRST));
         conn.note_rtt(Duration::from_micros(30));
-        assert_eq!(conn.rto(0), RTO_MIN);
+        assert_eq!(conn.rto(0), RTO_MIN + Rtt::UNIT);
         for _ in 0..200 {
             conn.note_rtt(Duration::from_millis(500));
         }
         let rto = conn.rto(0);
-        assert!((500..520).contains(&rto.as_millis()), "{rto:?}");
+        assert!((700..720).contains(&rto.as_millis()), "{rto:?}");
         assert_eq!(conn.rto(3), 8 * rto);
         assert_eq!(conn.rto(200), RTO_MAX);
         conn.note_rtt(Duration::from_secs(3600));

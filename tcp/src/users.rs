@@ -141,19 +141,19 @@ impl<L: Link> Users<L> {
         outcome
     }
 
-    /// Takes packets until there are none, or the batch has no room for what another might bring.
-    fn receive(&mut self, events: &mut Vec<Event>, limit: usize, now: Nanos) -> io::Result<()> {
+    /// Takes packets until there are none, or the batch has no room for what another might bring. True: there are none.
+    fn receive(&mut self, events: &mut Vec<Event>, limit: usize, now: Nanos) -> io::Result<bool> {
         for _ in 0..PACKETS_PER_TURN {
             if events.len() + EVENTS_PER_PACKET > limit {
-                return Ok(());
+                return Ok(false);
             }
             let Some(mut buffer) = self.buffer.take().or_else(|| self.pool.buffer()) else {
                 self.gauges.recv_starved += 1;
-                return Ok(());
+                return Ok(false);
             };
             let Some((len, checksum)) = self.link.receive(&mut buffer)? else {
                 self.buffer = Some(buffer);
-                return Ok(());
+                return Ok(true);
             };
             let delivered = self.stack.input(&buffer[..len], checksum, now);
             // A connection that stands says so before its first bytes, one that ends after its last.
@@ -163,7 +163,7 @@ impl<L: Link> Users<L> {
             }
             self.hand_over(events, limit);
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Moves what happened to the batch, as far as that has room.
@@ -257,9 +257,7 @@ impl<L: Link> Reactor for Users<L> {
         let start = events.len();
         let limit = start + BATCH_EVENTS;
         loop {
-            let now = clock::now();
-            self.stack.expire(now);
-            self.flush(now)?;
+            self.flush(clock::now())?;
             let is_busy = self.stack.has_notices();
             let deadline = [until, self.stack.next_deadline()].into_iter().flatten().min();
             if self.link.wait(if is_busy { Some(Nanos(0)) } else { deadline })? {
@@ -267,7 +265,11 @@ impl<L: Link> Reactor for Users<L> {
             }
             self.hand_over(events, limit / 2);
             let now = clock::now();
-            self.receive(events, limit, now)?;
+            // An acknowledgement that waits in the queue is no loss: who was held up reads what came meanwhile, and only then looks
+            // what is missing.
+            if self.receive(events, limit, now)? {
+                self.stack.expire(now);
+            }
             if events.len() > start || until.is_some_and(|until| now >= until) {
                 return Ok(());
             }

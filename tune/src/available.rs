@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 
 const MEMINFO: &str = "/proc/meminfo";
 
+/// Pages are of 4 KiB on x86-64 and by default on arm64; where they are larger, this counts too little.
+const PAGE_BYTES: u64 = 4096;
+
 /// How memory cgroups of one version name their files, and what of their use the kernel takes back under pressure.
 #[derive(Debug)]
 struct Version {
@@ -31,11 +34,14 @@ const V1: Version = Version {
 };
 
 /// Looks at how much memory can be had. Made before a run, since it finds the memory cgroups that limit this process, and notes
-/// how much of the kernel's slab was reclaimable then; a look reads /proc/meminfo, and three files of each such cgroup.
+/// how much of the kernel's slab was reclaimable then; a look reads /proc/meminfo and /proc/zoneinfo, and three files of each such cgroup.
 ///
 /// Inodes and directory entries of open sockets stand in caches that the kernel calls reclaimable and counts as available, a
 /// kilobyte for each socket, but it cannot take them back. So of reclaimable slab only as much counts here as there was
 /// before the run.
+///
+/// Free pages that a core keeps at hand, an eighth of the memory after somebody has freed much, the kernel counts as neither free
+/// nor available. It takes them from there before it would refuse anybody, so they count here.
 #[derive(Debug)]
 pub struct Available {
     slab_before: u64,
@@ -85,7 +91,8 @@ impl Available {
     /// /proc does not tell.
     pub fn bytes(&self) -> Option<u64> {
         let meminfo = fs::read_to_string(MEMINFO).ok()?;
-        let machine = available(&meminfo, self.slab_before)?;
+        let at_hand = pages_at_hand(&fs::read_to_string("/proc/zoneinfo").unwrap_or_default());
+        let machine = available(&meminfo, self.slab_before)? + at_hand * PAGE_BYTES;
         self.groups.iter().filter_map(Group::left).chain([machine]).min()
     }
 }
@@ -94,6 +101,12 @@ impl Available {
 fn available(meminfo: &str, slab_before: u64) -> Option<u64> {
     let held = reclaimable_slab(meminfo).saturating_sub(slab_before);
     Some(kib(meminfo, "MemAvailable:")?.saturating_sub(held))
+}
+
+/// The sum of the lists of free pages of all cores.
+fn pages_at_hand(zoneinfo: &str) -> u64 {
+    let counts = zoneinfo.lines().filter_map(|line| line.trim_start().strip_prefix("count:"));
+    counts.filter_map(|count| count.trim().parse::<u64>().ok()).sum()
 }
 
 fn reclaimable_slab(meminfo: &str) -> u64 {
@@ -175,6 +188,13 @@ mod tests {
         assert_eq!(group.left(), Some(1000 - 900 + 275), "sockets keep what has come since");
         write("memory.max", "max\n");
         assert_eq!(group.left(), None);
+    }
+
+    #[test]
+    fn pages_that_cores_keep_at_hand_are_counted() {
+        let text = "Node 0, zone   Normal\n  pages free     4660154\n  pagesets\n    cpu: 0\n              count:    282754\n              \
+                    high:     282994\n    cpu: 1\n              count:    202172\n";
+        assert_eq!(pages_at_hand(text), 484_926);
     }
 
     #[test]

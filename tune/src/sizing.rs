@@ -2,8 +2,8 @@
 
 use crate::limits::{
     BYTES_PER_RING, BYTES_PER_RING_PLACE, BYTES_PER_THREAD, CONNECTIONS_PER_RING, FILES_RESERVED_PER_TABLE,
-    KERNEL_BYTES_PER_END_EPOLL, KERNEL_BYTES_PER_END_IO_URING, MEMORY_RESERVE_BYTES, MEMORY_RESERVE_DIVISOR,
-    PAGE_TABLE_SHARE, TABLE_HEADROOM, THREADS_MAX, USER_BYTES_PER_END,
+    KERNEL_BYTES_PER_END_EPOLL, KERNEL_BYTES_PER_END_IO_URING, KERNEL_BYTES_PER_PORT, MEMORY_RESERVE_BYTES,
+    MEMORY_RESERVE_DIVISOR, PAGE_TABLE_SHARE, TABLE_HEADROOM, THREADS_MAX, USER_BYTES_PER_END,
 };
 use crate::target::{Backend, Target};
 
@@ -55,13 +55,14 @@ impl Memory {
     /// What `target` takes under a limit of `files` open files.
     pub fn of(target: &Target, files: u64) -> Memory {
         let mut memory = Memory::default();
-        for (_, side) in target.sides() {
+        for (name, side) in target.sides() {
             let (per_end, rings) = match side.backend {
                 Backend::Epoll => (KERNEL_BYTES_PER_END_EPOLL, 0),
                 Backend::IoUring => (KERNEL_BYTES_PER_END_IO_URING, side.rings(files)),
                 Backend::UserSpace => (0, 0),
             };
-            memory.kernel += target.connections * per_end;
+            let port = if name == "generator" && side.has_sockets() { KERNEL_BYTES_PER_PORT } else { 0 };
+            memory.kernel += target.connections * (per_end + port);
             memory.user += target.connections * USER_BYTES_PER_END;
             memory.rings += rings * (BYTES_PER_RING + files.min(CONNECTIONS_PER_RING) * BYTES_PER_RING_PLACE);
             memory.threads += side.threads * BYTES_PER_THREAD;
@@ -118,6 +119,21 @@ mod tests {
         assert_eq!(side(10_001).rings(10_000), 4);
         assert_eq!(side(1_000_000).rings(1 << 20), 124, "a ring has at most 16,384 places");
         assert_eq!(Side { backend: Backend::Epoll, ..side(1_000_000) }.rings(20_000), 0);
+    }
+
+    #[test]
+    fn users_in_user_space_take_no_memory_of_the_kernels() {
+        let side = |backend| Side { threads: 1, fullest: 5_000_000, backend };
+        let from = Sources { addresses: 1, targets: 1, loopback: true };
+        let target = Target {
+            connections: 5_000_000,
+            connect_rate_per_s: 100_000.0,
+            server: Some(side(Backend::IoUring)),
+            generator: Some((side(Backend::UserSpace), from)),
+        };
+        let memory = Memory::of(&target, 20_000);
+        assert_eq!((memory.kernel, memory.user), (20_900_000_000, 1_280_000_000));
+        assert_eq!((target.endpoints(), target.rings(20_000)), (5_000_000, 306));
     }
 
     #[test]

@@ -29,8 +29,17 @@ pub(crate) fn listen(address: SocketAddr, defer: Duration) -> io::Result<(OwnedF
     if !defer.is_zero() {
         defer_accept(socket.as_fd(), defer).map_err(at("cannot defer accepting on", address))?;
     }
-    socket.listen(LISTEN_BACKLOG).map_err(at("cannot listen on", address))?;
+    begin_to_listen(SockRef::from(&socket)).map_err(at("cannot listen on", address))?;
     Ok((socket.into(), address))
+}
+
+/// Listens, for clients who ask and are answered: whoever is accepted acknowledges what it received with the answer, from the
+/// first bytes on. Else the kernel acknowledges the first sixteen segments of a connection by a packet each.
+fn begin_to_listen(socket: SockRef<'_>) -> io::Result<()> {
+    socket.listen(LISTEN_BACKLOG)?;
+    // Whoever is accepted inherits it, and listen() forgets it.
+    let _ = socket.set_tcp_quickack(false);
+    Ok(())
 }
 
 /// A socket that holds an address without listening on it.
@@ -144,8 +153,7 @@ pub(crate) fn shutdown(listener: BorrowedFd<'_>) {
 
 /// Lets a listener that was shut down listen again, at the address that it kept.
 pub(crate) fn listen_again(listener: BorrowedFd<'_>) -> io::Result<()> {
-    let listen = |listener: SockRef<'_>| listener.listen(LISTEN_BACKLOG);
-    listen(SockRef::from(&listener))
+    begin_to_listen(SockRef::from(&listener))
         .map_err(|error| io::Error::new(error.kind(), format!("a listener cannot listen again: {error}")))
 }
 
@@ -162,4 +170,24 @@ pub fn reserve(address: SocketAddr) -> io::Result<(OwnedFd, SocketAddr)> {
     let socket = bound(address)?;
     let local = socket.local_addr()?.as_socket().ok_or_else(|| io::Error::other("not an IP address"))?;
     Ok((socket.into(), local))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use super::*;
+
+    #[test]
+    fn whoever_is_accepted_acknowledges_with_its_answers_also_after_a_pause_of_the_listener() {
+        let (listener, address) = listen("127.0.0.1:0".parse().unwrap(), Duration::ZERO).unwrap();
+        SockRef::from(&listener).set_nonblocking(false).unwrap();
+        for round in 0..2 {
+            let _client = TcpStream::connect(address).unwrap();
+            let accepted = accept(listener.as_fd()).unwrap();
+            assert!(!SockRef::from(&accepted).tcp_quickack().unwrap(), "round {round}");
+            shutdown(listener.as_fd());
+            listen_again(listener.as_fd()).unwrap();
+        }
+    }
 }

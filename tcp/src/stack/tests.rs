@@ -13,6 +13,9 @@ use crate::conn::NOT_BUSY;
 use crate::limits::{ACK_DELAY, FIN_TIMEOUT, MSS, MSS_DEFAULT, RETRIES, RTO_FIRST, RTO_MIN, SYN_RETRIES};
 use crate::segment::{self, Checksum, Fill, Flags, Header, Seq};
 
+/// The first wait for an acknowledgement when a round trip took no time, and a tick of the timers.
+const RTO: Duration = RTO_MIN.saturating_add(Duration::from_millis(1));
+
 const SYN: Flags = Flags::SYN;
 const ACK: Flags = Flags::ACK;
 const FIN: Flags = Flags(Flags::FIN.0 | Flags::ACK.0);
@@ -184,13 +187,14 @@ fn what_is_not_acknowledged_is_sent_again_with_growing_pauses_until_the_end() {
     for _ in 0..RETRIES {
         play.pass(pause - Duration::from_millis(1));
         play.silent();
-        play.pass(Duration::from_millis(1));
+        // The round trip of a tenth of a millisecond is doubled, too, up to three seconds.
+        play.pass(Duration::from_millis(2) + pause / 1000);
         let again = play.sent();
         assert_eq!((again.0.seq, &again.1), (first.0.seq, &first.1));
         pause = (2 * pause).min(crate::limits::RTO_MAX);
     }
     play.notices();
-    play.pass(pause);
+    play.pass(2 * pause);
     assert_eq!(play.notices(), [Notice::Closed(Some(Cause::TimedOut))]);
     assert_eq!(play.stack.counters().retransmitted, u64::from(RETRIES));
 }
@@ -270,10 +274,10 @@ fn a_window_bounds_what_goes_out_and_its_opening_lets_the_rest_go() {
     play.window = 0;
     play.say(ACK, b"");
     play.silent();
-    play.pass(RTO_MIN);
+    play.pass(RTO);
     assert_eq!(play.sent().1, b"d", "one byte asks whether there is room");
     play.say(ACK, b"");
-    play.pass(2 * RTO_MIN);
+    play.pass(2 * RTO);
     assert_eq!(play.sent().1, b"d");
     assert_eq!(play.stack.counters().window_probes, 2);
     play.window = 100;
@@ -427,11 +431,11 @@ fn fin_stands_behind_the_data_and_both_are_sent_again() {
     play.output();
     let (header, bytes) = play.sent();
     assert_eq!((header.flags, &bytes[..]), (PUSH.with(FIN), &b"last"[..]));
-    play.pass(RTO_MIN);
+    play.pass(RTO);
     assert_eq!(play.sent().0.flags, PUSH.with(FIN));
     play.ack = play.ack.plus(4);
     play.say(ACK, b"");
-    play.pass(RTO_MIN);
+    play.pass(RTO);
     let (header, bytes) = play.sent();
     assert_eq!((header.flags, bytes.len(), header.seq), (FIN, 0, play.ack));
 }
