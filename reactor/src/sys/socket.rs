@@ -29,13 +29,13 @@ pub(crate) fn listen(address: SocketAddr, defer: Duration) -> io::Result<(OwnedF
     if !defer.is_zero() {
         defer_accept(socket.as_fd(), defer).map_err(at("cannot defer accepting on", address))?;
     }
-    begin_to_listen(SockRef::from(&socket)).map_err(at("cannot listen on", address))?;
+    begin_to_listen(&SockRef::from(&socket)).map_err(at("cannot listen on", address))?;
     Ok((socket.into(), address))
 }
 
 /// Listens, for clients who ask and are answered: whoever is accepted acknowledges what it received with the answer, from the
 /// first bytes on. Else the kernel acknowledges the first sixteen segments of a connection by a packet each.
-fn begin_to_listen(socket: SockRef<'_>) -> io::Result<()> {
+fn begin_to_listen(socket: &SockRef<'_>) -> io::Result<()> {
     socket.listen(LISTEN_BACKLOG)?;
     // Whoever is accepted inherits it, and listen() forgets it.
     let _ = socket.set_tcp_quickack(false);
@@ -153,7 +153,7 @@ pub(crate) fn shutdown(listener: BorrowedFd<'_>) {
 
 /// Lets a listener that was shut down listen again, at the address that it kept.
 pub(crate) fn listen_again(listener: BorrowedFd<'_>) -> io::Result<()> {
-    begin_to_listen(SockRef::from(&listener))
+    begin_to_listen(&SockRef::from(&listener))
         .map_err(|error| io::Error::new(error.kind(), format!("a listener cannot listen again: {error}")))
 }
 
