@@ -30,6 +30,15 @@ TITLES = {
            "connections, just before each run."),
     "2500k": ("Two and a half million idle users", "Held for the window with heartbeats; then every user sends one message and "
               "receives one. Both ends are real sockets of one machine."),
+    "5m": ("Five million users in user space", "The server's ends alone are sockets; the users' TCP is the generator's, over a TUN "
+           "device. Held for the window with heartbeats; then every user sends one message and receives one. The connect rate is of "
+           "the whole ramp, from the first planned instant until the last user is logged in; more is asked for than the machine can. "
+           "The raw loop sends SYN and ACK over the same kind of device, without state or a login, for as many connections, just "
+           "before."),
+    "engines": ("Users with sockets and users in user space", "The same loads by both engines. Latency is planned to delivered. "
+                "In a closed loop the rate is what came of eight messages in flight per pair. The slope is the difference between "
+                "the two idle runs of an engine, divided by the difference in users. A socket's kernel memory is counted for each "
+                "end that is one."),
     "slope": ("What one more idle user costs", "The slope is the difference between the two runs of a backend, divided by the "
               "difference in users: what is there once costs nothing in it."),
     "pairs": ("The same rate among a million users and among 10,000", "Open loop. Latency is planned to delivered. The ratio is "
@@ -112,7 +121,7 @@ class Row:
     def what(self):
         """A name for a file: as floor-1m, idle-1m-io-uring, reconnect-storm-200k-at-once-epoll."""
         words = ["floor"] if self.is_floor else [self.command.split()[2]]
-        for option in ("-c", "--reconnect", "--backend"):
+        for option in ("-c", "--reconnect", "--engine", "--backend"):
             words += re.findall(rf" {option} (\S+)", self.command)
         return "-".join(words)
 
@@ -131,6 +140,10 @@ class Row:
     def asked(self):
         """The backend that was asked for: there is one also where nothing ran."""
         return re.search(r"--backend (\S+)", self.command).group(1)
+
+    def engine(self):
+        """The engine that was asked for."""
+        return re.search(r"--engine (\S+)", self.command).group(1)
 
     def verdict(self):
         return (self.of("verdict") or f"none, exit {self.exit}").upper()
@@ -218,6 +231,26 @@ def pairs_table(rows):
     return table
 
 
+def engines_table(rows):
+    table = [["engine", "load", "verdict", "messages/s", "lost", "p50", "p99", "p99.9", "server messages per CPU-s",
+              "CPU per message, both sides", *MEMORY]]
+    for row in runs(rows):
+        load = re.search(r"run (\S+) (.*?) -d", row.command)
+        latency = [micros(row.of(f"latency_us.planned_to_delivered.{p}")) for p in ("p50", "p99", "p999")]
+        table.append([
+            row.engine(), f"{load.group(1)} {load.group(2)}", row.verdict(), number(row.of("messages.rate_per_s")),
+            number(row.of("messages.lost")), *latency, number(row.of("server.messages_per_cpu_s")),
+            micros(row.of("machine.cpu_us_per_message")), *memory(row)])
+    for group in idle_groups(rows):
+        slopes = [f"**{number(slope(group, path), 1)}**" for path in MEMORY_PATHS]
+        table.append([group[-1].engine(), "slope", *[""] * (len(table[0]) - 2 - len(slopes)), *slopes])
+    return table
+
+
+def idle_groups(rows):
+    return groups([row for row in runs(rows) if " idle " in row.command])
+
+
 def storms_table(rows):
     table = [["backend", "storm", "reconnect", "verdict", "users", "back", "last back after", "connect p99", "connect lag p99",
               "login p99", "attempts", "ListenOverflows", "SYNs repeated", "segments repeated", "generator's busiest core"]]
@@ -276,6 +309,21 @@ def million_targets(rows):
             *bytes_targets(runs)]
 
 
+def five_million_targets(rows):
+    for runs, found in million_targets(rows):
+        yield runs, [*found, all_of(runs, "messages.delivered", "messages.planned", "messages delivered"),
+                     none_lost(runs, "messages.lost", "lost messages")]
+
+
+def engines_targets(rows):
+    for runs in groups(rows, Row.engine):
+        [idle] = idle_groups(runs)
+        yield runs, [
+            passed(runs),
+            none_lost(runs, "messages.lost", "lost messages"),
+            at_most(slope(idle, "generator.user_bytes_per_user"), USER_BYTES_MAX, f"generator B/user of {runs[0].engine()}, slope")]
+
+
 def most_targets(rows):
     for runs in by_backend(rows):
         yield runs, [
@@ -307,9 +355,10 @@ def storms_targets(rows):
         yield runs, [passed(runs)]
 
 
-TABLES = {"1m": million_table, "2500k": idle_table, "slope": slope_table, "pairs": pairs_table, "storms": storms_table}
-TARGETS = {"1m": million_targets, "2500k": most_targets, "slope": slope_targets, "pairs": pairs_targets,
-           "storms": storms_targets}
+TABLES = {"1m": million_table, "2500k": idle_table, "5m": million_table, "slope": slope_table, "pairs": pairs_table,
+          "storms": storms_table, "engines": engines_table}
+TARGETS = {"1m": million_targets, "2500k": most_targets, "5m": five_million_targets, "slope": slope_targets,
+           "pairs": pairs_targets, "storms": storms_targets, "engines": engines_targets}
 
 
 def targets(name, rows):

@@ -7,11 +7,13 @@
 #   scripts/density.sh slope    bytes per user, between 100,000 and 300,000
 #   scripts/density.sh pairs    20,000 messages/s among a million users, and among 10,000
 #   scripts/density.sh storms   200,000 users who all come at once
-#   scripts/density.sh all      all of them: about an hour on two cores
+#   scripts/density.sh 5m       five million idle users in user space, and a raw SYN/ACK loop over the same device before
+#   scripts/density.sh engines  the same loads by users with sockets and by users in user space
+#   scripts/density.sh all      all of them: about an hour and a half on two cores
 #
 # Ends with 1 if a target of the record was missed. The run folders are then kept, and stderr says where.
 #
-# 1m needs 9 GiB of free memory, 2500k needs 22. Run as root, for the lab (without it the raw loop is left out, and its target
+# 1m needs 9 GiB of free memory, 2500k and 5m need 22. Run as root, for the lab (without it the raw loop is left out, and its target
 # missed), and leave the machine alone meanwhile. A try of all of it, in which few users pay for what exists once:
 # DENSITY_SCALE=0.01 DENSITY_DURATION=3s DENSITY_OUT=target scripts/density.sh all
 set -euo pipefail
@@ -72,14 +74,15 @@ throng() {
     [ "$code" -ne 130 ] || exit 130
 }
 
-# floor USERS: the raw connect loop, in a network namespace that is set as tune/src/lab.rs sets that of `throng run`. Leaves its
-# rate in $floor_rate; empty if there is none.
+# floor USERS [--tun]: the raw connect loop, over loopback or a TUN device, in a network namespace that is set as tune/src/lab.rs sets
+# that of `throng run`. Leaves its rate in $floor_rate; empty if there is none.
 floor() {
     floor_rate=
     [ "$(id -u)" -eq 0 ] || { echo "not root: without the raw connect loop" >&2; return 0; }
-    note "" throng-floor connect -c "$1" --prefault --json
+    local what=(connect -c "$1" "${@:2}" --prefault --json) ends=$((3 - $#))
+    note "" throng-floor "${what[@]}"
     local sockets entries=65536 leaving
-    sockets=$(awk -v n="$1" 'BEGIN { k = n ~ /m$/ ? 1e6 : n ~ /k$/ ? 1e3 : 1; printf "%d", 2 * n * k }')
+    sockets=$(awk -v n="$1" -v ends="$ends" 'BEGIN { k = n ~ /m$/ ? 1e6 : n ~ /k$/ ? 1e3 : 1; printf "%d", ends * n * k }')
     while [ "$entries" -lt "$sockets" ] && [ "$entries" -lt 16777216 ]; do entries=$((2 * entries)); done
     leaving=$((entries / 2 > sockets ? entries / 2 : sockets))
     # Older kernels lack some; what was not set then stands in the record, as with the lab.
@@ -99,7 +102,7 @@ fcntl.ioctl(socket.socket(socket.AF_INET, socket.SOCK_DGRAM), 0x8914, struct.pac
         put ipv4/tcp_migrate_req 1
         put ipv4/tcp_tw_reuse 1
         put ipv4/tcp_max_tw_buckets "$1"
-        exec "$2" connect -c "$3" --prefault --json' sh "$leaving" "$programs/throng-floor" "$1" \
+        shift; exec "$@"' sh "$leaving" "$programs/throng-floor" "${what[@]}" \
         >"$at.floor" 2>"$at.stderr" || { rm -f "$at.floor"; came "the raw connect loop failed"; return 0; }
     floor_rate=$(python3 -c 'import json, sys; print(round(json.load(sys.stdin)["rate_per_s"]))' <"$at.floor")
     came "$floor_rate connections/s"
@@ -179,11 +182,34 @@ storms() {
     finish
 }
 
+five_million() {
+    begin 5m
+    floor "$(users 5000000)" --tun
+    throng 1 run idle -c "$(users 5000000)" -d "$duration" --connect-rate "$(more_than_the_floor)" --prefault \
+        --engine tun --backend io-uring
+    finish
+}
+
+engines() {
+    begin engines
+    for engine in kernel tun; do
+        for load in "-c 1k --closed-loop 8" "-c $(users 1000000) -r $(users 20000)"; do
+            # shellcheck disable=SC2086 # words
+            throng pairs run pairs $load -d "$duration" --prefault --engine "$engine" --backend io-uring
+        done
+        for n in 100000 300000; do
+            throng "$engine" run idle -c "$(users $n)" -d "$duration" --prefault --engine "$engine" --backend io-uring
+        done
+    done
+    finish
+}
+
 case ${1:-} in
     1m) parts=million ;;
     2500k) parts=most ;;
-    slope | pairs | storms) parts=$1 ;;
-    all) parts="slope million pairs storms most" ;;
+    5m) parts=five_million ;;
+    slope | pairs | storms | engines) parts=$1 ;;
+    all) parts="slope million pairs storms engines most five_million" ;;
     *) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "$0" >&2; exit 2 ;;
 esac
 awk -v scale="$scale" 'BEGIN { exit !(scale ~ /^[0-9]*[.]?[0-9]+$/ && scale > 0) }' ||
