@@ -83,7 +83,9 @@ pub(crate) fn engine(
         EngineName::Tun => {
             let default = || TUN_NETWORK.parse().expect("a block of addresses");
             let network = flags.source_ip.unwrap_or_else(default);
-            Devices::new(network, threads, plan.connections).map(Engine::Tun).map_err(Failure::usage)
+            Devices::new(network, threads, plan.users_per_thread(threads))
+                .map(Engine::Tun)
+                .map_err(Failure::usage)
         }
     }
 }

@@ -53,23 +53,23 @@ impl Devices {
     /// Shares `network` out over `threads` devices.
     ///
     /// # Errors
-    /// Words that say what is wrong with it: not IPv4, or too small for `connections`.
-    pub fn new(network: Network, threads: usize, connections: u64) -> Result<Devices, String> {
+    /// Words that say what is wrong with it: not IPv4, or too small for the `fullest` thread's users.
+    pub fn new(network: Network, threads: usize, fullest: u64) -> Result<Devices, String> {
         let IpAddr::V4(base) = network.base() else {
             return Err(format!("--source-ip {network}: users in user space speak IPv4"));
         };
         let threads = u32::try_from(threads.max(1)).unwrap_or(u32::MAX);
         let bits = u32::from(network.prefix()) + threads.next_power_of_two().ilog2();
-        if bits > 30 {
+        if !(8..=30).contains(&bits) {
             return Err(format!(
-                "--source-ip {network} has no network for each of {threads} threads: use a larger block"
+                "--source-ip {network} cannot be shared out over {threads} threads in networks between /8 and /30: use another block"
             ));
         }
         let devices = Devices { base: base.to_bits(), prefix: bits as u8, threads };
-        let room = u64::from(threads) * devices.of(0).1.connections();
-        if room < connections {
+        let room = devices.of(0).1.connections();
+        if room < fullest {
             return Err(format!(
-                "--source-ip {network} has room for {room} users, not for {connections}: use a larger block"
+                "--source-ip {network} has room for {room} users of each thread, not for {fullest}: use a larger block"
             ));
         }
         Ok(devices)
@@ -99,8 +99,8 @@ impl Devices {
 mod tests {
     use super::*;
 
-    fn devices(network: &str, threads: usize, connections: u64) -> Result<Devices, String> {
-        Devices::new(network.parse().unwrap(), threads, connections)
+    fn devices(network: &str, threads: usize, fullest: u64) -> Result<Devices, String> {
+        Devices::new(network.parse().unwrap(), threads, fullest)
     }
 
     #[test]
@@ -115,8 +115,12 @@ mod tests {
     #[test]
     fn a_network_that_is_too_small_is_refused_with_what_fits() {
         assert!(devices("198.18.0.0/30", 1, 64_512).is_ok());
-        assert!(devices("198.18.0.0/30", 1, 64_513).unwrap_err().contains("room for 64512 users"));
-        assert!(devices("198.18.0.0/30", 2, 1).unwrap_err().contains("larger block"));
+        assert!(
+            devices("198.18.0.0/30", 1, 64_513).unwrap_err().contains("room for 64512 users of each thread")
+        );
+        for (block, threads) in [("198.18.0.0/30", 2), ("0.0.0.0/0", 1)] {
+            assert!(devices(block, threads, 1).unwrap_err().contains("another block"));
+        }
         assert!(devices("fd00::/64", 1, 1).unwrap_err().contains("IPv4"));
     }
 }

@@ -48,6 +48,10 @@
 //!     for a returned one, in order; bytes stay in the kernel. Leases are returned by dropping them.
 //! 13. With [`Config::defer_accept`] a client is accepted when its first bytes are there, or after that time without any. In
 //!     between it is the kernel's, which lets it go without a word should it reset.
+//!
+//! A reactor of packets (`throng-tcp`) connects alone and has no kernel between itself and the peer. There `Closed` after
+//! [`Close::Now`] comes when the peer has ended its half, too, or did not within a minute, or hears nothing any more; and packets
+//! come in the order of the wire, so one turn may take a whole window from one connection.
 
 use std::io;
 use std::net::SocketAddr;

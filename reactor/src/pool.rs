@@ -44,7 +44,7 @@ impl Pool {
     }
 
     /// Whether a buffer is free.
-    pub(crate) fn has_free(&self) -> bool {
+    pub fn has_free(&self) -> bool {
         !self.returned.borrow().is_empty()
     }
 

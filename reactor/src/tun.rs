@@ -108,7 +108,7 @@ impl Tun {
     /// is none.
     ///
     /// # Errors
-    /// EINVAL when it is longer than `buffer`; EBADFD when the device is gone.
+    /// EBADFD when the device is gone. Of a packet that is longer than `buffer` the end is missing.
     pub fn receive(&mut self, buffer: &mut [u8]) -> io::Result<Option<(usize, bool)>> {
         let mut header = [0u8; HEADER_BYTES];
         let parts = [

@@ -121,11 +121,11 @@ impl Congestion {
     }
 }
 
-/// What was received and cannot be handed over: bytes for a user who paused, and segments behind one that is missing.
+/// What was received and was not handed over: bytes for a user who paused or had to wait, and segments behind one that is missing.
 #[derive(Debug, Default)]
 pub(crate) struct Held {
     /// In order, and acknowledged.
-    pub(crate) ready: Vec<u8>,
+    pub(crate) ready: VecDeque<u8>,
     /// In the order of their beginnings; none begins before another's end.
     later: Vec<(Seq, Vec<u8>)>,
 }
@@ -138,6 +138,11 @@ impl Held {
     /// Whether a segment before these is missing.
     pub(crate) fn has_gap(&self) -> bool {
         !self.later.is_empty()
+    }
+
+    /// Forgets what stands behind a gap: nothing comes after the end of a stream.
+    pub(crate) fn forget_later(&mut self) {
+        self.later.clear();
     }
 
     /// Keeps what came too early, without what is there already. False: there is no room for it.

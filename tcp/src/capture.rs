@@ -1,7 +1,8 @@
 //! Packets written to a file that tcpdump and Wireshark read, as many as somebody asked for.
 //!
 //! The classic format: a header of 24 bytes, then each packet behind 16 bytes that say when it was and how long. Checksums that the
-//! kernel leaves out on its own machine are filled in, so that nobody takes them for errors.
+//! kernel leaves out on its own machine are filled in, so that nobody takes them for errors; those that came from elsewhere stand
+//! there as they came.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -47,7 +48,8 @@ impl Pcap {
         Ok(Arc::new(Pcap { out: Mutex::new(Out { to, error: None }), left: AtomicU64::new(packets) }))
     }
 
-    fn note(&self, packet: &[u8]) {
+    /// Notes a packet; a checksum that is `partial` is filled in.
+    fn note(&self, packet: &[u8], partial: bool) {
         // Read first: when it is over, every packet of every thread passes here.
         if self.left.load(Ordering::Relaxed) == 0 {
             return;
@@ -55,7 +57,9 @@ impl Pcap {
         let mut whole = [0; PACKET_BYTES_MAX];
         let whole = &mut whole[..packet.len().min(PACKET_BYTES_MAX)];
         whole.copy_from_slice(&packet[..whole.len()]);
-        segment::complete(whole);
+        if partial {
+            segment::complete(whole);
+        }
         let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
         // Under the lock, so that the file's packets stand in the order of their times.
         let left = self.left.load(Ordering::Relaxed);
@@ -106,15 +110,15 @@ impl<L> Captured<L> {
 impl<L: Link> Link for Captured<L> {
     fn receive(&mut self, buffer: &mut [u8]) -> io::Result<Option<(usize, Checksum)>> {
         let got = self.link.receive(buffer)?;
-        if let (Some(pcap), Some((len, _))) = (&self.pcap, got) {
-            pcap.note(&buffer[..len]);
+        if let (Some(pcap), Some((len, checksum))) = (&self.pcap, got) {
+            pcap.note(&buffer[..len], checksum == Checksum::Trusted);
         }
         Ok(got)
     }
 
     fn send(&mut self, packet: &[u8]) -> io::Result<bool> {
         if let Some(pcap) = &self.pcap {
-            pcap.note(packet);
+            pcap.note(packet, true);
         }
         self.link.send(packet)
     }
@@ -181,7 +185,7 @@ mod tests {
         let file = Shared(Arc::default(), 10_000);
         let pcap = Pcap::new(Box::new(file.clone()), 2).unwrap();
         for _ in 0..3 {
-            pcap.note(&packet());
+            pcap.note(&packet(), true);
         }
         pcap.finish().unwrap();
         let bytes = file.0.lock().unwrap();
@@ -195,8 +199,8 @@ mod tests {
     fn a_file_that_cannot_be_written_says_so_at_the_end() {
         let file = Shared(Arc::default(), 50);
         let pcap = Pcap::new(Box::new(file), 10).unwrap();
-        pcap.note(&packet());
-        pcap.note(&packet());
+        pcap.note(&packet(), true);
+        pcap.note(&packet(), true);
         assert_eq!(pcap.finish().unwrap_err().kind(), io::ErrorKind::StorageFull);
     }
 }

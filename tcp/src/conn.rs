@@ -42,8 +42,12 @@ impl State {
     pub(crate) const LISTED: State = State(1 << 8);
     /// It is gone, and its `Closed` is owed.
     pub(crate) const GONE: State = State(1 << 9);
-    /// The peer's FIN came while the user had paused.
+    /// The peer's FIN came, and the user was not told yet.
     pub(crate) const EOF_OWED: State = State(1 << 10);
+    /// A word about its stream stands in the queue of what happened: one at most, so that nothing overtakes it.
+    pub(crate) const QUEUED: State = State(1 << 11);
+    /// The user's buffer is not given back yet.
+    pub(crate) const SENDING: State = State(1 << 12);
 
     pub(crate) fn has(self, flag: State) -> bool {
         self.0 & flag.0 == flag.0

@@ -32,8 +32,10 @@ pub const RTO_MAX: Duration = Duration::from_secs(120);
 
 /// Attempts before a peer that does not answer counts as gone: of a SYN (net.ipv4.tcp_syn_retries) ...
 pub const SYN_RETRIES: u8 = 6;
-/// ... and of anything else (net.ipv4.tcp_retries2).
+/// ... of anything else (net.ipv4.tcp_retries2) ...
 pub const RETRIES: u8 = 15;
+/// ... and of what nobody waits for any more (net.ipv4.tcp_orphan_retries).
+pub const ORPHAN_RETRIES: u8 = 8;
 
 /// How long an acknowledgement waits for something that goes out and carries it. Linux's least.
 pub const ACK_DELAY: Duration = Duration::from_millis(40);
@@ -47,7 +49,8 @@ pub const DUPLICATE_ACKS: u8 = 3;
 /// Segments that a connection keeps for later, because one before them is missing. A peer's first window is ten of them.
 pub const HELD_SEGMENTS_MAX: usize = 32;
 
-/// Answers to segments of no connection that wait to be sent. Beyond it nobody is answered, which costs the peer a repeat.
+/// Segments of no connection that wait to be sent, from where on nobody else is answered who writes to none: that costs a stranger a
+/// repeat.
 pub const LOOSE_MAX: usize = 4096;
 
 /// Send buffers that are kept for reuse, each of at most this many bytes.
@@ -66,3 +69,7 @@ const _: () = assert!(PACKET_BYTES_MAX == MSS as usize + crate::segment::HEADER_
 /// turn that takes fewer packets than it causes has the device's queue run over.
 pub const PACKETS_PER_TURN: usize = 4096;
 const _: () = assert!(PACKETS_PER_TURN >= 4 * throng_reactor::limits::BATCH_EVENTS);
+
+/// How long timers of what was not acknowledged may wait for the device's queue to be seen empty. Beyond it whoever has no time to
+/// read has none to wait for either.
+pub const TIMERS_WAIT_MAX: Duration = Duration::from_millis(100);

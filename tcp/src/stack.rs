@@ -20,6 +20,7 @@ mod tests;
 mod timers;
 
 use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::net::SocketAddrV4;
 
@@ -30,9 +31,7 @@ use crate::addresses::Addresses;
 use crate::busy::Busy;
 use crate::conn::{Conn, NOT_BUSY, State};
 use crate::counters::Counters;
-use crate::limits::{
-    LOOSE_MAX, MSS_DEFAULT, RECEIVE_WINDOW, SEND_BUFFER, SPARE_BYTES_MAX, SPARES_MAX, TIMER_TICK,
-};
+use crate::limits::{MSS_DEFAULT, RECEIVE_WINDOW, SEND_BUFFER, SPARE_BYTES_MAX, SPARES_MAX, TIMER_TICK};
 use crate::segment::{Flags, Header, Seq};
 
 /// What happened to a connection, besides payload that [`Stack::input`] hands over on the spot.
@@ -40,13 +39,24 @@ use crate::segment::{Flags, Header, Seq};
 pub enum Notice {
     /// The peer answered.
     Connected,
-    /// Bytes that had waited for others, or for [`Stack::resume`].
+    /// Bytes that had waited: for others before them, for [`Stack::resume`], or for room.
     Data(Vec<u8>),
     /// The peer sends no more.
     Eof,
     /// A send has room, or (false) the connection ended before it had.
     Sent(Vec<u8>, bool),
     /// The connection is gone.
+    Closed(Option<Cause>),
+}
+
+/// A notice as it is queued. Of `Connected` and `Stream` there is one for each connection at most ([`State::QUEUED`]), and payload
+/// that comes meanwhile joins what waits: so the order of a stream is that of one buffer.
+#[derive(Debug)]
+enum Word {
+    Connected,
+    /// There are bytes, or the end, for a user who can have them.
+    Stream,
+    Sent(Vec<u8>, bool),
     Closed(Option<Cause>),
 }
 
@@ -59,6 +69,8 @@ pub enum Cause {
     Reset,
     /// The peer answers no more.
     TimedOut,
+    /// The user sent again before the first send was done.
+    Misused,
 }
 
 impl Cause {
@@ -68,13 +80,15 @@ impl Cause {
             Cause::Refused => io::ErrorKind::ConnectionRefused,
             Cause::Reset => io::ErrorKind::ConnectionReset,
             Cause::TimedOut => io::ErrorKind::TimedOut,
+            Cause::Misused => io::ErrorKind::InvalidInput,
         }
     }
 }
 
 /// All connections of one thread. The module's text says how it works.
 ///
-/// Memory: 32 bytes per connection, with the slack of the table; what [`Busy`] needs for those with something under way.
+/// Memory: 32 bytes per connection, with the slack of the table; what [`Busy`] needs for those with something under way; and lists of
+/// those who have something to say or to wait for, which stay as long as they ever were.
 #[derive(Debug)]
 pub struct Stack {
     addresses: Addresses,
@@ -90,7 +104,7 @@ pub struct Stack {
     expired: Vec<Slot>,
     /// Segments that belong to no connection any more.
     loose: VecDeque<Header>,
-    notices: VecDeque<(Slot, Notice)>,
+    words: VecDeque<(Slot, Word)>,
     spares: Vec<VecDeque<u8>>,
     /// Makes first sequence numbers hard to guess.
     seed: u64,
@@ -115,7 +129,7 @@ impl Stack {
             timers: Wheel::new(now, TIMER_TICK),
             expired: Vec::new(),
             loose: VecDeque::new(),
-            notices: VecDeque::new(),
+            words: VecDeque::new(),
             spares: Vec::new(),
             seed,
             counters: Counters::default(),
@@ -153,7 +167,7 @@ impl Stack {
         if known.is_none() {
             self.targets.push(target);
         }
-        let iss = self.first_sequence(slot, now);
+        let iss = self.first_sequence(slot, target, now);
         let busy = self.busy.insert(Busy::new(VecDeque::new(), iss, MSS_DEFAULT)) as u32;
         *self.conns.get_mut(slot).expect("it was just put in") =
             Conn::connecting(number, iss, MSS_DEFAULT, busy);
@@ -161,26 +175,41 @@ impl Stack {
         Ok(slot)
     }
 
-    /// As RFC 6528 wants it: it grows with time, so that no earlier connection's segments fit into this one, and differs from
-    /// connection to connection.
-    fn first_sequence(&self, slot: Slot, now: Nanos) -> Seq {
-        let mixed = (slot.index() as u64 ^ self.seed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        Seq(((now.0 >> 12) as u32).wrapping_add((mixed >> 32) as u32))
+    /// RFC 6528: it grows with time, so that no earlier connection's segments fit into this one, from where a secret tells for
+    /// this pair of addresses.
+    fn first_sequence(&self, slot: Slot, target: SocketAddrV4, now: Nanos) -> Seq {
+        let mut hasher = DefaultHasher::new();
+        (self.seed, slot.index(), target).hash(&mut hasher);
+        Seq(((now.0 >> 12) as u32).wrapping_add(hasher.finish() as u32))
     }
 
     /// Sends all of `buffer`; `Sent` gives it back.
     pub fn send(&mut self, slot: Slot, buffer: Vec<u8>) {
-        let Some(conn) = self.open(slot) else { return };
-        if conn.state.has(State::FIN_QUEUED) {
-            return self.notices.push_back((slot, Notice::Sent(buffer, false)));
+        let Some(conn) = self.conns.get_mut(slot).filter(|conn| !conn.state.has(State::CLOSED_BY_USER))
+        else {
+            return;
+        };
+        if conn.state.has(State::GONE) {
+            // Its end is queued, and this comes before it.
+            let ends = |(whose, word): &(Slot, Word)| *whose == slot && matches!(word, Word::Closed(_));
+            let at = self.words.iter().rposition(ends).unwrap_or(self.words.len());
+            return self.words.insert(at, (slot, Word::Sent(buffer, false)));
+        }
+        if conn.state.has(State::SENDING) {
+            debug_assert!(false, "one send at a time");
+            return self.reset(slot, Some(Cause::Misused));
+        }
+        conn.state.set(State::SENDING);
+        let state = conn.state;
+        if state.has(State::FIN_QUEUED) {
+            return self.words.push_back((slot, Word::Sent(buffer, false)));
         }
         let busy = self.busy(slot);
         busy.data.extend(&buffer);
-        if busy.data.len() > SEND_BUFFER {
-            debug_assert!(busy.owed.is_none(), "one send at a time");
+        if state.has(State::SYN_SENT) || busy.data.len() > SEND_BUFFER {
             busy.owed = Some(buffer);
         } else {
-            self.notices.push_back((slot, Notice::Sent(buffer, true)));
+            self.words.push_back((slot, Word::Sent(buffer, true)));
         }
         self.list(slot);
     }
@@ -197,9 +226,12 @@ impl Stack {
 
     /// Ends a connection; `Closed` follows, when the peer has ended it, too, or by [`Close::Reset`] at once.
     pub fn close(&mut self, slot: Slot, how: Close) {
-        let Some(conn) = self.open(slot) else { return };
-        conn.state.set(State::CLOSED_BY_USER);
+        let Some(conn) = self.conns.get_mut(slot) else { return };
         let (state, place) = (conn.state, conn.busy);
+        conn.state.set(State::CLOSED_BY_USER);
+        if state.has_any(State::CLOSED_BY_USER.with(State::GONE)) {
+            return; // whatever has ended it meanwhile, the user asked for the end
+        }
         if state.has(State::SYN_SENT) {
             return self.end(slot, None);
         }
@@ -209,7 +241,7 @@ impl Stack {
         }
         conn_of(&mut self.conns, slot).state.set(State::FIN_QUEUED);
         if let Some(buffer) = self.busy(slot).owed.take() {
-            self.notices.push_back((slot, Notice::Sent(buffer, false)));
+            self.words.push_back((slot, Word::Sent(buffer, false)));
         }
         self.list(slot);
         self.settle(slot);
@@ -224,59 +256,105 @@ impl Stack {
 
     /// Goes on receiving.
     pub fn resume(&mut self, slot: Slot) {
-        let Some(conn) = self.open(slot) else { return };
-        conn.state.take(State::PAUSED);
-        let (place, owes_eof) = (conn.busy, conn.state.take(State::EOF_OWED));
-        if let Some(busy) = self.busy.get_mut(place as usize)
-            && !busy.held.ready.is_empty()
-        {
-            let ready = std::mem::take(&mut busy.held.ready);
-            self.notices.push_back((slot, Notice::Data(ready)));
-            self.ack_now(slot); // the window is open again
+        if let Some(conn) = self.open(slot) {
+            conn.state.take(State::PAUSED);
+            self.tell(slot);
         }
-        if owes_eof {
-            self.notices.push_back((slot, Notice::Eof));
-        }
-        self.settle(slot);
     }
 
-    /// The next thing that happened. After `Closed` the name is gone, and its index is free after [`Stack::reclaim`].
-    pub fn next_notice(&mut self) -> Option<(Slot, Notice)> {
-        loop {
-            let (slot, notice) = self.notices.pop_front()?;
-            let Some(conn) = self.conns.get_mut(slot) else { continue };
-            let (is_closed, is_paused) =
-                (conn.state.has(State::CLOSED_BY_USER), conn.state.has(State::PAUSED));
-            match notice {
-                Notice::Closed(_) => self.conns.retire(slot),
-                Notice::Sent(..) => {}
-                Notice::Connected | Notice::Data(_) | Notice::Eof if is_closed => continue,
-                // Paused after it had come: what came later stands behind it.
-                Notice::Data(mut bytes) if is_paused && !conn.state.has(State::GONE) => {
-                    let ready = &mut self.busy(slot).held.ready;
-                    bytes.append(ready);
-                    *ready = bytes;
-                    continue;
-                }
-                Notice::Eof if is_paused => {
-                    conn.state.set(State::EOF_OWED);
-                    continue;
-                }
-                Notice::Connected | Notice::Data(_) | Notice::Eof => {}
-            }
-            return Some((slot, notice));
+    /// Keeps payload that was handed over, and that the user cannot have yet.
+    pub fn hold_back(&mut self, slot: Slot, bytes: &[u8]) {
+        if self.conns.get(slot).is_some_and(|conn| !conn.state.has(State::GONE)) {
+            self.busy(slot).held.ready.extend(bytes);
+            self.tell(slot);
         }
+    }
+
+    /// Queues a word about a stream that has something, unless one stands there already or the user has paused.
+    fn tell(&mut self, slot: Slot) {
+        let Some(conn) = self.conns.get_mut(slot) else { return };
+        let has_bytes = self.busy.get(conn.busy as usize).is_some_and(|busy| !busy.held.ready.is_empty());
+        let quiet = State::QUEUED.with(State::PAUSED).with(State::CLOSED_BY_USER).with(State::GONE);
+        if (has_bytes || conn.state.has(State::EOF_OWED)) && !conn.state.has_any(quiet) {
+            conn.state.set(State::QUEUED);
+            self.words.push_back((slot, Word::Stream));
+        }
+    }
+
+    /// The next thing that happened; of bytes at most `room`, and with none of it nothing behind them. After `Closed` the name is
+    /// gone, and its index is free after [`Stack::reclaim`].
+    pub fn next_notice(&mut self, room: usize) -> Option<(Slot, Notice)> {
+        loop {
+            if room == 0 && self.next_wants_room() {
+                return None;
+            }
+            let (slot, word) = self.words.pop_front()?;
+            let Some(conn) = self.conns.get_mut(slot) else { continue };
+            let is_closed = conn.state.has(State::CLOSED_BY_USER);
+            match word {
+                Word::Closed(cause) => {
+                    self.conns.retire(slot);
+                    // What the user closed has no cause, whatever ended it.
+                    return Some((slot, Notice::Closed(cause.filter(|_| !is_closed))));
+                }
+                Word::Sent(buffer, is_taken) => {
+                    conn.state.take(State::SENDING);
+                    return Some((slot, Notice::Sent(buffer, is_taken)));
+                }
+                Word::Connected => {
+                    conn.state.take(State::QUEUED);
+                    self.tell(slot);
+                    if !is_closed {
+                        return Some((slot, Notice::Connected));
+                    }
+                }
+                Word::Stream => {
+                    conn.state.take(State::QUEUED);
+                    // Paused meanwhile: it is told when that is over.
+                    if is_closed || conn.state.has_any(State::PAUSED.with(State::GONE)) {
+                        continue;
+                    }
+                    return Some((slot, self.take_stream(slot, room)));
+                }
+            }
+        }
+    }
+
+    /// What a stream has: bytes, or when there are none its end. What is left is told next.
+    fn take_stream(&mut self, slot: Slot, room: usize) -> Notice {
+        let conn = conn_of(&mut self.conns, slot);
+        let bytes: Vec<u8> = match self.busy.get_mut(conn.busy as usize) {
+            Some(busy) => {
+                let ready = &mut busy.held.ready;
+                ready.drain(..ready.len().min(room)).collect()
+            }
+            None => Vec::new(),
+        };
+        if bytes.is_empty() {
+            conn.state.take(State::EOF_OWED);
+            return Notice::Eof;
+        }
+        let left = self.busy.get(conn.busy as usize).is_some_and(|busy| !busy.held.ready.is_empty());
+        if left || conn.state.has(State::EOF_OWED) {
+            conn.state.set(State::QUEUED);
+            self.words.push_front((slot, Word::Stream));
+        }
+        // The window is open again, of which a peer that found it shut must hear.
+        self.ack_now(slot);
+        self.settle(slot);
+        Notice::Data(bytes)
     }
 
     /// Whether something happened that was not taken yet.
     pub fn has_notices(&self) -> bool {
-        !self.notices.is_empty()
+        !self.words.is_empty()
     }
 
-    /// Puts a notice back that there was no room for.
-    pub fn put_back(&mut self, slot: Slot, notice: Notice) {
-        debug_assert!(!matches!(notice, Notice::Closed(_)), "its name is gone");
-        self.notices.push_front((slot, notice));
+    /// Whether that is bytes.
+    pub fn next_wants_room(&self) -> bool {
+        let Some((slot, Word::Stream)) = self.words.front() else { return false };
+        let busy = self.conns.get(*slot).and_then(|conn| self.busy.get(conn.busy as usize));
+        busy.is_some_and(|busy| !busy.held.ready.is_empty())
     }
 
     /// Frees the indices of connections whose `Closed` was taken.
@@ -342,7 +420,7 @@ impl Stack {
         conn.busy = NOT_BUSY;
         conn.snd_una = busy.snd_max;
         if let Some(buffer) = busy.owed.take() {
-            self.notices.push_back((slot, Notice::Sent(buffer, false)));
+            self.words.push_back((slot, Word::Sent(buffer, false)));
         }
         if self.spares.len() < SPARES_MAX && busy.data.capacity() <= SPARE_BYTES_MAX {
             busy.data.clear();
@@ -365,10 +443,8 @@ impl Stack {
         }
         self.drop_busy(slot);
         let Some(conn) = self.conns.get_mut(slot) else { return };
-        // What the user closed has no cause, whatever ended it.
-        let cause = cause.filter(|_| !conn.state.has(State::CLOSED_BY_USER));
         conn.state.set(State::GONE);
-        self.notices.push_back((slot, Notice::Closed(cause)));
+        self.words.push_back((slot, Word::Closed(cause)));
     }
 
     /// Ends a connection with a reset to its peer.
@@ -383,10 +459,6 @@ impl Stack {
 
     /// Queues a segment that stands for itself.
     fn say(&mut self, header: Header) {
-        if self.loose.len() >= LOOSE_MAX {
-            self.counters.answers_dropped += 1;
-            return;
-        }
         self.counters.resets_sent += u64::from(header.flags.has(Flags::RST));
         self.loose.push_back(header);
     }

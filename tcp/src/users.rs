@@ -10,11 +10,11 @@ use throng_reactor::sys::clock;
 use throng_reactor::{Buffer, Close, Config, Event, Gauges, Nanos, Pool, Reactor, Slot, Tun, Waker};
 
 use crate::addresses::Addresses;
-use crate::limits::{PACKET_BYTES_MAX, PACKETS_PER_TURN};
+use crate::limits::{PACKET_BYTES_MAX, PACKETS_PER_TURN, TIMERS_WAIT_MAX};
 use crate::segment::{self, CHECKSUM_OFFSET, CHECKSUM_START, Checksum, Fill};
 use crate::stack::{Notice, Stack};
 
-/// Events that one packet may bring at most, besides those that wait: its payload, and that the connection stands or ends.
+/// Events that one packet mostly brings at most, besides those that wait: its payload, and that the connection stands or ends.
 const EVENTS_PER_PACKET: usize = 3;
 
 /// What carries packets.
@@ -94,6 +94,10 @@ pub struct Users<L> {
     /// Taken from the pool for the next packet.
     buffer: Option<Buffer>,
     packet: Box<[u8; PACKET_BYTES_MAX]>,
+    /// Where a packet goes that the pool has no buffer for.
+    spill: Box<[u8; PACKET_BYTES_MAX]>,
+    /// When the link was last seen empty.
+    drained: Nanos,
     /// Packets that the link had no room for.
     unsent: u64,
     connections_max: usize,
@@ -109,6 +113,8 @@ impl<L: Link> Users<L> {
             pool: Pool::new(config.recv_buffers, PACKET_BYTES_MAX as u32),
             buffer: None,
             packet: Box::new([0; PACKET_BYTES_MAX]),
+            spill: Box::new([0; PACKET_BYTES_MAX]),
+            drained: clock::now(),
             unsent: 0,
             connections_max: config.connections_max,
             gauges: Gauges::default(),
@@ -147,53 +153,64 @@ impl<L: Link> Users<L> {
             if events.len() + EVENTS_PER_PACKET > limit {
                 return Ok(false);
             }
-            let Some(mut buffer) = self.buffer.take().or_else(|| self.pool.buffer()) else {
+            let delivered = match self.buffer.take().or_else(|| self.pool.buffer()) {
+                Some(mut buffer) => {
+                    let Some((len, checksum)) = self.link.receive(&mut buffer)? else {
+                        self.buffer = Some(buffer);
+                        return Ok(true);
+                    };
+                    match self.stack.input(&buffer[..len], checksum, now) {
+                        Some((slot, payload)) => deliver(events, slot, buffer, payload),
+                        None => self.buffer = Some(buffer),
+                    }
+                    None
+                }
+                // Acknowledgements are heard all the same; payload waits for a buffer.
+                None => {
+                    let Some((len, checksum)) = self.link.receive(&mut self.spill[..])? else {
+                        return Ok(true);
+                    };
+                    self.stack.input(&self.spill[..len], checksum, now)
+                }
+            };
+            if let Some((slot, payload)) = delivered {
                 self.gauges.recv_starved += 1;
-                return Ok(false);
-            };
-            let Some((len, checksum)) = self.link.receive(&mut buffer)? else {
-                self.buffer = Some(buffer);
-                return Ok(true);
-            };
-            let delivered = self.stack.input(&buffer[..len], checksum, now);
-            // A connection that stands says so before its first bytes, one that ends after its last.
-            match delivered {
-                Some((slot, payload)) => deliver(events, slot, buffer, payload),
-                None => self.buffer = Some(buffer),
+                self.stack.hold_back(slot, &self.spill[payload]);
             }
             self.hand_over(events, limit);
         }
         Ok(false)
     }
 
-    /// Moves what happened to the batch, as far as that has room.
+    /// Whether something that happened can be handed over.
+    fn has_news(&self) -> bool {
+        self.stack.has_notices()
+            && (!self.stack.next_wants_room() || self.buffer.is_some() || self.pool.has_free())
+    }
+
+    /// Moves what happened to the batch, as far as that and the pool have room.
     fn hand_over(&mut self, events: &mut Vec<Event>, limit: usize) {
-        while events.len() < limit
-            && let Some((slot, notice)) = self.stack.next_notice()
-        {
-            match notice {
-                Notice::Connected => events.push(Event::Connected { slot }),
-                Notice::Eof => events.push(Event::Eof { slot }),
-                Notice::Sent(buffer, is_taken) => {
+        while events.len() < limit && self.has_news() {
+            let wants_room = self.stack.next_wants_room();
+            let buffer = if wants_room { self.buffer.take().or_else(|| self.pool.buffer()) } else { None };
+            let room = buffer.as_ref().map_or(0, |buffer| buffer.len());
+            let Some((slot, notice)) = self.stack.next_notice(room) else { return };
+            match (notice, buffer) {
+                (Notice::Connected, _) => events.push(Event::Connected { slot }),
+                (Notice::Eof, _) => events.push(Event::Eof { slot }),
+                (Notice::Sent(buffer, is_taken), _) => {
                     let result = if is_taken { Ok(()) } else { Err(io::ErrorKind::ConnectionAborted.into()) };
                     events.push(Event::Sent { slot, buffer, result });
                 }
-                Notice::Closed(cause) => {
+                (Notice::Closed(cause), _) => {
                     self.gauges.connections -= 1;
                     events.push(Event::Closed { slot, error: cause.map(|cause| cause.kind().into()) });
                 }
-                Notice::Data(bytes) => {
-                    let Some(mut buffer) = self.buffer.take().or_else(|| self.pool.buffer()) else {
-                        self.gauges.recv_starved += 1;
-                        return self.stack.put_back(slot, Notice::Data(bytes));
-                    };
-                    let part = bytes.len().min(buffer.len());
-                    buffer[..part].copy_from_slice(&bytes[..part]);
-                    deliver(events, slot, buffer, 0..part);
-                    if part < bytes.len() {
-                        self.stack.put_back(slot, Notice::Data(bytes[part..].to_vec()));
-                    }
+                (Notice::Data(bytes), Some(mut buffer)) => {
+                    buffer[..bytes.len()].copy_from_slice(&bytes);
+                    deliver(events, slot, buffer, 0..bytes.len());
                 }
+                (Notice::Data(_), None) => unreachable!("bytes come where there is room for them"),
             }
         }
     }
@@ -258,17 +275,21 @@ impl<L: Link> Reactor for Users<L> {
         let limit = start + BATCH_EVENTS;
         loop {
             self.flush(clock::now())?;
-            let is_busy = self.stack.has_notices();
             let deadline = [until, self.stack.next_deadline()].into_iter().flatten().min();
-            if self.link.wait(if is_busy { Some(Nanos(0)) } else { deadline })? {
+            if self.link.wait(if self.has_news() { Some(Nanos(0)) } else { deadline })? {
                 events.push(Event::Wake);
             }
-            self.hand_over(events, limit / 2);
+            self.hand_over(events, start + BATCH_EVENTS / 2);
             let now = clock::now();
+            let is_empty = self.receive(events, limit, now)?;
+            self.stack.expire_acks(now);
             // An acknowledgement that waits in the queue is no loss: who was held up reads what came meanwhile, and only then looks
             // what is missing.
-            if self.receive(events, limit, now)? {
+            if is_empty || now.since(self.drained) > TIMERS_WAIT_MAX {
                 self.stack.expire(now);
+            }
+            if is_empty {
+                self.drained = now;
             }
             if events.len() > start || until.is_some_and(|until| now >= until) {
                 return Ok(());

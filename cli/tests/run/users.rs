@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -165,7 +166,37 @@ fn what_cannot_be_is_refused_before_anything_starts() {
     assert!(refused(&["--engine", "dpdk"]).contains("kernel"));
     assert!(refused(&["--engine", "tun", "--source-ip", "fd00::/64"]).contains("IPv4"));
     let small = ["--engine", "tun", "--source-ip", "198.18.0.0/31"];
-    assert!(refused(&small).contains("larger block"));
+    assert!(refused(&small).contains("another block"));
+}
+
+/// Where the device is open to everybody, as most distributions have it, an ordinary user needs no more than a user namespace.
+#[test]
+fn an_ordinary_user_has_users_in_user_space_too() {
+    let _turn = alone();
+    let program = env!("CARGO_BIN_EXE_throng");
+    let home = tempfile::tempdir().unwrap();
+    fs::set_permissions(home.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let out = format!("--out={}", home.path().join("run").display());
+    // The program may lie where an ordinary user cannot go: it is looked at from a place of this test's own.
+    let copy = home.path().join("throng");
+    fs::copy(program, &copy).unwrap();
+    fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).unwrap();
+    let open = "mount -t tmpfs -o dev none /dev/net && mknod -m 666 /dev/net/tun c 10 200 && \
+                exec setpriv --reuid 65534 --regid 65534 --clear-groups \"$@\"";
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", open, "sh"]).arg(copy).stdin(Stdio::null()).current_dir(home.path());
+    let words = [
+        "run", "-c", "100", "-r", "200", "-d", "1s", "-w", "0s", "-q", LATE, "--engine", "tun", "--lab", &out,
+    ];
+    let done = output(command.args(words));
+    let stderr = String::from_utf8_lossy(&done.stderr);
+    if ["unshare:", "mount:", "setpriv:", "no lab can be made"].iter().any(|why| stderr.contains(why)) {
+        return skip(&format!("this takes root, and user namespaces for others: {stderr}"));
+    }
+    assert_eq!(done.status.code(), Some(0), "{stderr}");
+    let summary = summary(&home.path().join("run"));
+    assert_eq!(summary.host.lab.unwrap().kind, "user");
+    assert_eq!((summary.connections.established, summary.generator.engine.as_str()), (100, "tun"));
 }
 
 /// Without the device a load ends at once, by the name of what is missing, and one with sockets goes on.

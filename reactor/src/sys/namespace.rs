@@ -21,7 +21,8 @@ pub fn unshare_network() -> io::Result<()> {
 /// Moves the process into a new user namespace, in which it stays the same user and group and has all capabilities, and
 /// into a new network namespace that belongs to it. There is no way back.
 ///
-/// The capabilities end with the next exec, unless the user is root; what was set up with them stays.
+/// The capabilities end with the next exec, unless the user is root; what was set up with them stays. One is handed on to
+/// programs that are started here: CAP_NET_ADMIN, by which they may make devices in this namespace.
 ///
 /// # Errors
 /// EINVAL when the process has more than one thread; EPERM or ENOSPC where user namespaces are not for everybody. An error
@@ -34,7 +35,40 @@ pub fn unshare_user_and_network() -> io::Result<()> {
     // Whoever could call setgroups could drop a group that denies it something: the kernel wants that given up first.
     write("/proc/self/setgroups", "deny")?;
     write("/proc/self/uid_map", &format!("{user} {user} 1"))?;
-    write("/proc/self/gid_map", &format!("{group} {group} 1"))
+    write("/proc/self/gid_map", &format!("{group} {group} 1"))?;
+    // Where this is refused, a device will be, too, and that says why.
+    let _ = hand_on_network_admin();
+    Ok(())
+}
+
+const CAP_NET_ADMIN: u32 = 12;
+
+/// Makes CAP_NET_ADMIN ambient, which wants it to be inheritable first.
+fn hand_on_network_admin() -> io::Result<()> {
+    /// _LINUX_CAPABILITY_VERSION_3: sets of 64 bits, in two halves.
+    const VERSION: u32 = 0x2008_0522;
+    #[repr(C)]
+    struct Header {
+        version: u32,
+        pid: libc::c_int,
+    }
+    #[repr(C)]
+    #[derive(Clone, Copy, Default)]
+    struct Half {
+        effective: u32,
+        permitted: u32,
+        inheritable: u32,
+    }
+    let header = Header { version: VERSION, pid: 0 };
+    let mut halves = [Half::default(); 2];
+    // SAFETY: header and halves have the layout of version 3, and outlive the call, which fills the halves.
+    check(unsafe { libc::syscall(libc::SYS_capget, &raw const header, halves.as_mut_ptr()) } as libc::c_int)?;
+    halves[0].inheritable |= 1 << CAP_NET_ADMIN;
+    // SAFETY: as above; the call reads both.
+    check(unsafe { libc::syscall(libc::SYS_capset, &raw const header, halves.as_ptr()) } as libc::c_int)?;
+    let (raise, capability) = (libc::PR_CAP_AMBIENT_RAISE, libc::c_ulong::from(CAP_NET_ADMIN));
+    // SAFETY: prctl takes integers here, and touches no memory of ours.
+    check(unsafe { libc::prctl(libc::PR_CAP_AMBIENT, raise, capability, 0, 0) }).map(drop)
 }
 
 fn write(path: &str, text: &str) -> io::Result<()> {

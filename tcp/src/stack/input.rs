@@ -4,10 +4,10 @@ use std::ops::Range;
 
 use throng_reactor::{Nanos, Slot};
 
-use super::{Cause, Notice, Stack};
+use super::{Cause, Stack, Word};
 use crate::busy::Busy;
 use crate::conn::{NOT_BUSY, State};
-use crate::limits::{ACK_DELAY, MSS, MSS_MIN, SEND_BUFFER};
+use crate::limits::{ACK_DELAY, LOOSE_MAX, MSS, MSS_MIN, SEND_BUFFER};
 use crate::segment::{self, Checksum, Flags, Header, Packet, Seq};
 
 impl Stack {
@@ -43,6 +43,10 @@ impl Stack {
     /// Answers a segment of no connection of ours.
     fn refuse(&mut self, header: &Header, payload: usize) {
         if header.flags.has(Flags::RST) {
+            return;
+        }
+        if self.loose.len() >= LOOSE_MAX {
+            self.counters.answers_dropped += 1;
             return;
         }
         let answer = Header { from: header.to, to: header.from, window: 0, mss: None, ..*header };
@@ -90,7 +94,11 @@ impl Stack {
         if before.retries > 0 {
             busy.congestion.on_timeout(0, conn.mss); // a SYN that was lost tells of a bad way
         }
-        self.notices.push_back((slot, Notice::Connected));
+        conn.state.set(State::QUEUED);
+        self.words.push_back((slot, Word::Connected));
+        if let Some(buffer) = busy.owed.take_if(|_| busy.data.len() <= SEND_BUFFER) {
+            self.words.push_back((slot, Word::Sent(buffer, true)));
+        }
         self.ack_now(slot);
         self.settle(slot);
     }
@@ -135,7 +143,8 @@ impl Stack {
             return None;
         }
         let conn = self.conns.get(slot).filter(|conn| !conn.state.has(State::GONE))?;
-        if !payload.is_empty() && conn.state.has(State::CLOSED_BY_USER) {
+        let is_new = header.seq.plus(payload.len() as u32).since(next) > 0;
+        if !payload.is_empty() && is_new && conn.state.has(State::CLOSED_BY_USER) {
             // Nobody will ever read it, and the peer should know.
             self.reset(slot, None);
             return None;
@@ -192,10 +201,13 @@ impl Stack {
             if busy.data.len() <= SEND_BUFFER
                 && let Some(buffer) = busy.owed.take()
             {
-                self.notices.push_back((slot, Notice::Sent(buffer, true)));
+                self.words.push_back((slot, Word::Sent(buffer, true)));
             }
         } else if header.window == 0 {
-            busy.retries = 0; // the peer is there, and has no room
+            // The peer is there, and has no room: waited for as long as the user wants to.
+            if !conn.state.has(State::CLOSED_BY_USER) {
+                busy.retries = 0;
+            }
         } else if window_before == 0 {
             // Room again: what was sent to find that out is sent anew, with all that fits.
             busy.snd_nxt = conn.snd_una;
@@ -223,7 +235,12 @@ impl Stack {
         window: u32,
         now: Nanos,
     ) -> Option<(Slot, Range<usize>)> {
-        let next = self.conns.get(slot)?.rcv_nxt;
+        let conn = self.conns.get(slot)?;
+        let next = conn.rcv_nxt;
+        if conn.state.has(State::PEER_FIN) {
+            self.ack_now(slot); // there is nothing behind its end
+            return None;
+        }
         let is_full = payload.len() >= usize::from(MSS);
         // What is beyond the window is not taken, nor a FIN behind it.
         let end = header.seq.plus(payload.len() as u32);
@@ -240,45 +257,45 @@ impl Stack {
         }
         let payload = (payload.start + early.unsigned_abs() as usize).min(payload.end)..payload.end;
         let conn = self.conns.get_mut(slot)?;
+        conn.rcv_nxt = next.plus(payload.len() as u32);
+        let waits = self.busy.get(conn.busy as usize).is_some_and(|busy| !busy.held.ready.is_empty());
         let mut delivered = None;
-        if !payload.is_empty() && !conn.state.has(State::PEER_FIN) {
-            conn.rcv_nxt = next.plus(payload.len() as u32);
-            if conn.state.has(State::PAUSED) {
-                self.busy(slot).held.ready.extend_from_slice(&packet[payload]);
-            } else {
-                delivered = Some((slot, payload));
+        if waits || conn.state.has_any(State::PAUSED.with(State::QUEUED)) {
+            // Behind what is to be told before it.
+            if !payload.is_empty() {
+                self.busy(slot).held.ready.extend(&packet[payload]);
             }
+        } else if !payload.is_empty() {
+            delivered = Some((slot, payload));
         }
         let filled = self.take_held(slot);
         let conn = self.conns.get_mut(slot)?;
         let has_fin = header.flags.has(Flags::FIN) && beyond == 0 && end == conn.rcv_nxt;
-        if has_fin && !conn.state.has(State::PEER_FIN) {
+        if has_fin {
             conn.rcv_nxt = end.plus(1);
-            conn.state.set(State::PEER_FIN);
-            self.notices.push_back((slot, Notice::Eof));
+            conn.state.set(State::PEER_FIN.with(State::EOF_OWED));
+            if let Some(busy) = self.busy.get_mut(conn.busy as usize) {
+                busy.held.forget_later();
+            }
             self.ack_now(slot);
         } else if filled || is_full && conn.state.has(State::ACK_LATER) {
             self.ack_now(slot);
         } else {
             self.ack_later(slot, now);
         }
+        self.tell(slot);
         self.settle(slot);
         delivered
     }
 
-    /// Hands over what had waited for what has just come. True: there was something, or there still is.
+    /// Puts what had waited for what has just come behind it. True: there was something, or there still is.
     fn take_held(&mut self, slot: Slot) -> bool {
         let Some(conn) = self.conns.get_mut(slot).filter(|conn| conn.busy != NOT_BUSY) else { return false };
-        let busy = &mut self.busy[conn.busy as usize];
-        let mut any = busy.held.has_gap();
-        while let Some(bytes) = busy.held.take(conn.rcv_nxt) {
-            any = true;
+        let held = &mut self.busy[conn.busy as usize].held;
+        let any = held.has_gap();
+        while let Some(bytes) = held.take(conn.rcv_nxt) {
             conn.rcv_nxt = conn.rcv_nxt.plus(bytes.len() as u32);
-            if conn.state.has(State::PAUSED) {
-                busy.held.ready.extend(bytes);
-            } else {
-                self.notices.push_back((slot, Notice::Data(bytes)));
-            }
+            held.ready.extend(bytes);
         }
         any
     }

@@ -10,7 +10,9 @@ use throng_reactor::{Close, Nanos, Slot};
 use super::{Cause, Notice, Stack};
 use crate::addresses::Addresses;
 use crate::conn::NOT_BUSY;
-use crate::limits::{ACK_DELAY, FIN_TIMEOUT, MSS, MSS_DEFAULT, RETRIES, RTO_FIRST, RTO_MIN, SYN_RETRIES};
+use crate::limits::{
+    ACK_DELAY, FIN_TIMEOUT, MSS, MSS_DEFAULT, ORPHAN_RETRIES, RETRIES, RTO_FIRST, RTO_MIN, SYN_RETRIES,
+};
 use crate::segment::{self, Checksum, Fill, Flags, Header, Seq};
 
 /// The first wait for an acknowledgement when a round trip took no time, and a tick of the timers.
@@ -102,6 +104,7 @@ impl Play {
     /// Time passes, and what is due happens.
     fn pass(&mut self, time: Duration) {
         self.now = self.now + time;
+        self.stack.expire_acks(self.now);
         self.stack.expire(self.now);
         self.output();
     }
@@ -117,7 +120,7 @@ impl Play {
     }
 
     fn notices(&mut self) -> Vec<Notice> {
-        std::iter::from_fn(|| self.stack.next_notice()).map(|(_, notice)| notice).collect()
+        std::iter::from_fn(|| self.stack.next_notice(usize::MAX)).map(|(_, notice)| notice).collect()
     }
 
     fn is_idle(&self) -> bool {
@@ -247,8 +250,10 @@ fn segments_in_the_wrong_order_come_out_in_the_right_one() {
     assert!(play.say_at(seq.plus(6), PUSH, b"ghij").is_none());
     play.sent();
     assert_eq!(play.say_at(seq, PUSH, b"abcd").unwrap(), b"abcd");
-    assert_eq!(play.notices(), [Notice::Data(b"efgh".to_vec()), Notice::Data(b"ij".to_vec())]);
     assert_eq!(play.sent().0.ack, seq.plus(10));
+    assert_eq!(play.notices(), [Notice::Data(b"efghij".to_vec())]);
+    play.output();
+    assert_eq!(play.sent().0.window, u16::MAX, "they are taken");
     assert!(play.is_idle());
 }
 
@@ -476,24 +481,93 @@ fn a_user_who_pauses_closes_the_window_and_gets_everything_later() {
     play.sent();
     assert!(play.notices().is_empty());
     play.stack.resume(play.slot);
-    play.output();
     assert_eq!(play.notices(), [Notice::Data(b"abc".to_vec()), Notice::Eof]);
+    play.output();
     assert_eq!(play.sent().0.window, u16::MAX);
     play.stack.resume(play.slot);
     assert!(play.notices().is_empty(), "once is enough");
 }
 
 #[test]
-fn what_had_come_before_a_pause_is_held_back_too() {
+fn what_had_come_before_a_pause_is_held_back_in_order() {
     let mut play = Play::open();
     let seq = play.seq;
-    play.say_at(seq.plus(1), PUSH.with(FIN), b"b");
-    play.say(PUSH, b"a");
+    play.say_at(seq.plus(1), PUSH, b"b");
+    play.say_at(seq.plus(2), PUSH, b"c");
+    assert_eq!(play.say(PUSH, b"a").unwrap(), b"a");
     play.stack.pause(play.slot);
     assert!(play.notices().is_empty());
-    play.say_at(seq.plus(2), PUSH, b"c");
+    assert!(play.say_at(seq.plus(3), PUSH, b"d").is_none());
     play.stack.resume(play.slot);
-    assert_eq!(play.notices(), [Notice::Data(b"bc".to_vec())]);
+    assert!(play.say_at(seq.plus(4), PUSH.with(FIN), b"e").is_none(), "it stands behind the others");
+    assert_eq!(play.stack.next_notice(2), Some((play.slot, Notice::Data(b"bc".to_vec()))));
+    assert_eq!(play.stack.next_notice(0), None);
+    assert_eq!(play.notices(), [Notice::Data(b"de".to_vec()), Notice::Eof]);
+}
+
+#[test]
+fn nothing_overtakes_the_word_that_a_connection_stands() {
+    let mut play = Play::connecting();
+    play.say(SYN.with(ACK), b"");
+    play.seq = play.seq.plus(1);
+    assert!(play.say(PUSH, b"welcome").is_none());
+    assert_eq!(play.notices(), [Notice::Connected, Notice::Data(b"welcome".to_vec())]);
+}
+
+#[test]
+fn nothing_comes_after_the_end_of_a_stream() {
+    let mut play = Play::open();
+    let seq = play.seq;
+    play.say_at(seq.plus(1), PUSH, b"behind the end");
+    play.say(FIN, b"");
+    assert_eq!(play.notices(), [Notice::Eof]);
+    play.say_at(seq.plus(1), PUSH, b"again");
+    assert!(play.notices().is_empty());
+    assert!(play.is_idle());
+}
+
+#[test]
+fn payload_that_found_no_buffer_comes_when_there_is_one() {
+    let mut play = Play::open();
+    let bytes = play.say(PUSH, b"ab").unwrap();
+    play.stack.hold_back(play.slot, &bytes);
+    play.seq = play.seq.plus(2);
+    assert!(play.say(PUSH, b"cd").is_none());
+    assert!(play.stack.has_notices() && play.stack.next_wants_room());
+    assert_eq!(play.notices(), [Notice::Data(b"abcd".to_vec())]);
+}
+
+#[test]
+fn a_closed_connection_does_not_wait_forever_for_a_peer_without_room() {
+    let mut play = Play::open();
+    play.window = 0;
+    play.say(ACK, b"");
+    play.send(b"never read");
+    play.stack.close(play.slot, Close::Now);
+    for _ in 0..=ORPHAN_RETRIES {
+        play.pass(Duration::from_secs(130));
+        play.out.clear();
+        play.say(ACK, b"");
+    }
+    assert_eq!(play.notices(), [Notice::Sent(b"never read".to_vec(), true), Notice::Closed(None)]);
+}
+
+#[test]
+fn a_send_on_a_connection_that_has_just_died_comes_back_before_its_end() {
+    let mut play = Play::open();
+    play.say(RST, b"");
+    play.stack.send(play.slot, b"late".to_vec());
+    assert_eq!(play.notices(), [Notice::Sent(b"late".to_vec(), false), Notice::Closed(Some(Cause::Reset))]);
+}
+
+#[test]
+fn what_is_sent_before_the_connection_stands_is_not_done_before() {
+    let mut play = Play::connecting();
+    play.send(b"early");
+    assert!(play.notices().is_empty());
+    play.say(SYN.with(ACK), b"");
+    assert_eq!(play.notices(), [Notice::Connected, Notice::Sent(b"early".to_vec(), true)]);
+    assert_eq!(play.sent().1, b"early");
 }
 
 #[test]
@@ -523,10 +597,22 @@ fn a_send_that_had_no_room_comes_back_when_the_connection_dies() {
 }
 
 #[test]
+fn whoever_closes_what_has_just_ended_hears_of_the_end_alone() {
+    let mut play = Play::open();
+    let seq = play.seq;
+    play.say_at(seq.plus(1), PUSH, b"b");
+    play.say(PUSH, b"a");
+    play.say_at(seq.plus(2), RST, b"");
+    play.stack.close(play.slot, Close::Now);
+    assert_eq!(play.notices(), [Notice::Closed(None)], "no bytes, and no error");
+}
+
+#[test]
 fn timers_do_not_pile_up_on_a_connection_that_is_never_idle() {
     let mut play = Play::open();
     for _ in 0..10_000 {
         play.send(b"x");
+        play.notices();
         play.ack = play.ack.plus(1);
         play.say(ACK, b"");
         play.pass(Duration::from_millis(1));

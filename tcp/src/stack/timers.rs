@@ -4,11 +4,11 @@ use throng_reactor::{Nanos, Slot};
 
 use super::{Cause, Stack};
 use crate::conn::{NOT_BUSY, State};
-use crate::limits::{RETRIES, SYN_RETRIES};
+use crate::limits::{ORPHAN_RETRIES, RETRIES, SYN_RETRIES};
 
 impl Stack {
-    /// Does what is due at `now`; what comes of it goes out with the next output.
-    pub fn expire(&mut self, now: Nanos) {
+    /// Owes the acknowledgements that found nothing to carry them by `now`. They go out with the next output.
+    pub fn expire_acks(&mut self, now: Nanos) {
         while let Some(&(at, slot)) = self.later.front()
             && at <= now
         {
@@ -17,6 +17,10 @@ impl Stack {
                 self.ack_now(slot);
             }
         }
+    }
+
+    /// Does what is due at `now` because nothing was heard for too long.
+    pub fn expire(&mut self, now: Nanos) {
         let mut expired = std::mem::take(&mut self.expired);
         self.timers.expire(now, &mut expired);
         for slot in expired.drain(..) {
@@ -57,7 +61,11 @@ impl Stack {
             self.counters.fin_timeouts += 1;
             return self.reset(slot, None);
         }
-        let retries_max = if conn.state.has(State::SYN_SENT) { SYN_RETRIES } else { RETRIES };
+        let retries_max = match conn.state {
+            state if state.has(State::SYN_SENT) => SYN_RETRIES,
+            state if state.has(State::CLOSED_BY_USER) => ORPHAN_RETRIES,
+            _ => RETRIES,
+        };
         if busy.retries >= retries_max {
             self.counters.gave_up += 1;
             return self.end(slot, Some(Cause::TimedOut));
@@ -65,7 +73,9 @@ impl Stack {
         busy.retries += 1;
         let on_way = busy.snd_max.since(conn.snd_una) as u32;
         self.counters.timeouts += u64::from(on_way > 0);
-        busy.congestion.on_timeout(on_way, conn.mss);
+        if conn.snd_wnd > 0 {
+            busy.congestion.on_timeout(on_way, conn.mss); // no loss, where there was no room
+        }
         busy.snd_nxt = conn.snd_una;
         busy.timed = None; // nobody could say which of the two was acknowledged
         self.list(slot);

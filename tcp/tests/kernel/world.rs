@@ -63,10 +63,14 @@ fn tun() -> std::io::Result<Tun> {
 
 impl World {
     pub(crate) fn new(faults: Faults) -> World {
+        World::with(faults, &Config::default())
+    }
+
+    pub(crate) fn with(faults: Faults, config: &Config) -> World {
         let link = Lossy::new(tun().unwrap(), faults);
         let addresses = Addresses::new(Ipv4Addr::new(198, 18, 0, 2), 10);
         World {
-            users: Users::new(link, &Config::default(), addresses, 42),
+            users: Users::new(link, config, addresses, 42),
             listener: TcpListener::bind("198.18.0.1:0").unwrap(),
             seen: Vec::new(),
             received: Vec::new(),

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use throng_reactor::Close;
 
 use super::{ACK, Play, SYN};
-use crate::conn::NOT_BUSY;
+use crate::conn::{NOT_BUSY, State};
 use crate::limits::{MSS, RETRIES};
 use crate::segment::{Flags, Seq};
 use crate::stack::Notice;
@@ -48,7 +48,7 @@ proptest! {
     fn no_sequence_of_segments_breaks_an_invariant(steps in proptest::collection::vec(steps(), 1..60)) {
         let mut play = Play::connecting();
         let (mut connected, mut eof, mut closed, mut closing) = (0, 0, 0, false);
-        let mut out = 0;
+        let (mut out, mut heard, mut begin) = (0, Vec::new(), None);
         for step in steps {
             let (seq, ack) = (play.seq, play.ack);
             match step {
@@ -59,12 +59,19 @@ proptest! {
                     let at = Seq(base.0.wrapping_add_signed(i32::from(by)));
                     play.ack = Seq(conn.map_or(ack, |conn| conn.snd_una).0.wrapping_add_signed(i32::from(ack_by)));
                     play.window = window;
-                    play.say_at(at, Flags(flags), &[9; 9][..usize::from(payload)]);
+                    // Every byte tells its place in the stream.
+                    let bytes: Vec<u8> = (0..u32::from(payload)).map(|by| at.plus(by).0 as u8).collect();
+                    heard.extend(play.say_at(at, Flags(flags), &bytes).unwrap_or_default());
                 }
-                Step::Send(len) => play.send(&vec![1; usize::from(len) * 40]),
+                Step::Send(len) => {
+                    let sends = play.stack.conns.get(play.slot).is_some_and(|conn| conn.state.has(State::SENDING));
+                    if !sends {
+                        play.send(&vec![1; usize::from(len) * 40]);
+                    }
+                }
                 Step::Shutdown => play.stack.shutdown(play.slot),
                 Step::Close(resets) => {
-                    closing |= play.stack.open(play.slot).is_some();
+                    closing = true;
                     play.stack.close(play.slot, if resets { Close::Reset } else { Close::Now });
                 }
                 Step::Pause => play.stack.pause(play.slot),
@@ -81,13 +88,21 @@ proptest! {
                                 closed += 1;
                                 prop_assert!(!closing || cause.is_none());
                             }
-                            Notice::Data(bytes) => prop_assert!(connected == 1 && !bytes.is_empty()),
+                            Notice::Data(bytes) => {
+                                prop_assert!(connected == 1 && eof == 0 && !bytes.is_empty());
+                                heard.extend(bytes);
+                            }
                             Notice::Sent(..) => {}
                         }
                     }
                 }
             }
             play.output();
+            let stands = play.stack.conns.get(play.slot).filter(|conn| !conn.state.has(State::SYN_SENT));
+            begin = begin.or(stands.map(|conn| conn.rcv_nxt));
+            for (at, byte) in heard.iter().enumerate() {
+                prop_assert_eq!(Some(*byte), begin.map(|begin| begin.plus(at as u32).0 as u8), "byte {}", at);
+            }
             if let Some(conn) = play.stack.conns.get(play.slot).filter(|conn| conn.busy != NOT_BUSY) {
                 let busy = &play.stack.busy[conn.busy as usize];
                 let sent = busy.snd_max.since(conn.snd_una);
