@@ -87,7 +87,7 @@ impl Cause {
 
 /// All connections of one thread. The module's text says how it works.
 ///
-/// Memory: 32 bytes per connection, with the slack of the table; what [`Busy`] needs for those with something under way; and lists of
+/// Memory: 32 bytes per connection, with the slack of the table; what `Busy` needs for those with something under way; and lists of
 /// those who have something to say or to wait for, which stay as long as they ever were.
 #[derive(Debug)]
 pub struct Stack {

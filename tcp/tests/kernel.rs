@@ -13,6 +13,7 @@ use std::time::Duration;
 use lossy::Faults;
 use socket2::SockRef;
 use throng_reactor::{Close, Config, Reactor, Slot};
+use throng_tcp::segment::{Flags, Header};
 use world::{Seen, World, in_a_namespace, pattern};
 
 #[test]
@@ -192,6 +193,92 @@ fn a_name_is_used_again_after_its_end() {
             world.turns(1); // the index is free from the next turn on
             last = Some(user);
         }
+    });
+}
+
+#[test]
+fn segments_are_as_large_as_the_other_takes_and_no_larger() {
+    in_a_namespace(|| {
+        let mut world = World::new(Faults::default());
+        world.limit_segments(700);
+        let (user, server) = world.pair();
+        let echo = world::echo(server);
+        world.users.send(user, pattern(50_000));
+        world.until("all of it back", |world| world.received(user).len() == 50_000);
+        world.users.close(user, Close::Now);
+        world.until("the end", |world| world.has(&Seen::Closed(user, None)));
+        echo.join().unwrap();
+        assert_eq!(world.users.link().seen.largest[1], 700, "what the kernel said that it takes");
+    });
+    in_a_namespace(|| {
+        let mut world = World::new(Faults::default());
+        let (user, server) = world.pair();
+        let echo = world::echo(server);
+        world.users.send(user, pattern(50_000));
+        world.until("all of it back", |world| world.received(user).len() == 50_000);
+        world.users.close(user, Close::Now);
+        world.until("the end", |world| world.has(&Seen::Closed(user, None)));
+        echo.join().unwrap();
+        assert_eq!(world.users.link().seen.largest, [1460; 2]);
+    });
+}
+
+#[test]
+fn an_answer_carries_the_acknowledgement_and_silence_is_acknowledged_later() {
+    in_a_namespace(|| {
+        let mut world = World::new(Faults::default());
+        let (user, mut server) = world.pair();
+        let alone = |world: &World| world.users.stack().counters().acks_alone;
+        let before = alone(&world);
+        for round in 0..20u8 {
+            server.write_all(&[round]).unwrap();
+            world.until("the question", |world| world.received(user).len() == usize::from(round) + 1);
+            world.users.send(user, vec![round]);
+            world.turns(1);
+            server.read_exact(&mut [0]).unwrap();
+        }
+        // All of its last byte is not acknowledged yet, and each of the others was with an answer.
+        assert!(alone(&world) - before <= 2, "{} of 20", alone(&world) - before);
+        server.write_all(b"no answer").unwrap();
+        let begun = world.users.now();
+        world.until("the acknowledgement", |world| {
+            alone(world) > before + 1 || world.received(user).len() > 20
+        });
+        let before = alone(&world);
+        world.until("it goes alone", |world| alone(world) > before);
+        assert!(world.users.now().since(begun) >= Duration::from_millis(40));
+        assert_eq!(world.users.stack().counters().retransmitted, 0);
+    });
+}
+
+#[test]
+fn a_forged_reset_is_questioned_by_both_and_ends_nothing() {
+    in_a_namespace(|| {
+        let mut world = World::new(Faults::default());
+        let (user, mut server) = world.pair();
+        server.write_all(b"one").unwrap();
+        world.until("one", |world| world.received(user) == b"one");
+        world.turns(30);
+        let challenged = || world::counter("TcpExt", "TCPChallengeACK");
+        let before = challenged();
+        let seen = &world.users.link().seen;
+        let (ours, theirs) = (seen.last_sent.unwrap(), seen.last_received.unwrap());
+        // In the window, and not at its very beginning.
+        let next = theirs.seq.plus(3 + 100);
+        let forged = Header { seq: next, flags: Flags::RST, ..theirs };
+        world.users.link().forge_received(&forged);
+        let forged = Header { seq: ours.seq.plus(100), flags: Flags::RST, ..ours };
+        world.users.link().forge_sent(&forged);
+        world.turns(10);
+        assert_eq!(world.users.stack().counters().challenges, 1);
+        assert_eq!(challenged() - before, 1, "the kernel asks, too");
+        server.write_all(b"two").unwrap();
+        world.until("two", |world| world.received(user) == b"onetwo");
+        world.users.send(user, b"three".to_vec());
+        world.turns(2);
+        let mut got = [0; 5];
+        server.read_exact(&mut got).unwrap();
+        assert_eq!(&got, b"three");
     });
 }
 

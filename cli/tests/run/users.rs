@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::BufRead;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -9,7 +10,7 @@ use std::process::{Command, Stdio};
 use throng_report::{Summary, Verdict};
 
 use crate::harness::{
-    LATE, Running, alone, backends, child_with, codes, output, signal, skip, summary, throng, until,
+    LATE, Running, alone, backends, child_with, codes, output, program, signal, skip, summary, throng, until,
 };
 
 /// Whether a run with this engine can be made here; says so where it cannot.
@@ -167,6 +168,72 @@ fn what_cannot_be_is_refused_before_anything_starts() {
     assert!(refused(&["--engine", "tun", "--source-ip", "fd00::/64"]).contains("IPv4"));
     let small = ["--engine", "tun", "--source-ip", "198.18.0.0/31"];
     assert!(refused(&small).contains("another block"));
+}
+
+/// A short queue loses packets of either side. What tcpdump saw on the device, tshark finds well formed, and it finds as many repeats
+/// as the report has, of the users and of the kernel; and no message is lost.
+#[test]
+fn other_peoples_tools_count_the_same_repeats() {
+    let programs = ["tcpdump", "tshark", "nsenter", "ip"].map(program);
+    let [Some(tcpdump), Some(tshark), Some(nsenter), Some(ip)] = programs else { return };
+    let _turn = alone();
+    if !is_possible() {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let (folder, file) = (home.path().join("run"), home.path().join("device.pcap"));
+    let out = format!("--out={}", folder.display());
+    let words = [
+        "run", "pairs", "-c", "500", "-r", "3k", "-d", "4s", "-w", "1s", "-q", "--engine", "tun", LATE, &out,
+    ];
+    let mut run = Running::start(throng(&words).stdout(Stdio::null()).stderr(Stdio::null()));
+    let load = until("the generator", || child_with(run.pid(), "load")).to_string();
+    let inside = |words: &[&str]| {
+        let mut command = Command::new(&nsenter);
+        command.args(["-t", &load, "-n"]).args(words).stdin(Stdio::null()).stdout(Stdio::null());
+        command
+    };
+    let shows = || {
+        inside(&[&ip, "link", "show", "tun0"])
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|ended| ended.success())
+    };
+    until("the device", || shows().then_some(()));
+    let path = file.display().to_string();
+    let dump = [&tcpdump, "-i", "tun0", "-s", "0", "-B", "65536", "-Z", "root", "-w", &path];
+    let mut dump = Running::start(inside(&dump).stderr(Stdio::piped()));
+    let mut said = String::new();
+    let mut stderr = dump.stderr();
+    while !said.contains("listening on") {
+        assert!(stderr.read_line(&mut said).unwrap() > 0, "{said}");
+    }
+    assert!(inside(&[&ip, "link", "set", "tun0", "txqueuelen", "8"]).status().unwrap().success());
+    run.wait();
+    signal(dump.pid(), "INT");
+    dump.wait();
+    std::io::Read::read_to_string(&mut stderr, &mut said).unwrap();
+    assert!(said.contains("\n0 packets dropped by kernel"), "{said}");
+
+    let summary = summary(&folder);
+    assert_eq!(summary.messages.lost, 0, "{:?}", summary.reasons);
+    assert_eq!(summary.messages.delivered, summary.messages.sent);
+    // The ports are anybody's: without being told, tshark takes payload for what others use them for.
+    let count = |filter: &str| {
+        let words =
+            ["-d", "tcp.port==7400,data", "-r", &path, "-T", "fields", "-e", "frame.number", "-Y", filter];
+        let found = output(Command::new(&tshark).args(words));
+        assert!(found.status.success(), "{}", String::from_utf8_lossy(&found.stderr));
+        String::from_utf8_lossy(&found.stdout).lines().count() as u64
+    };
+    assert_eq!(count("_ws.malformed"), 0);
+    let users = count("tcp.analysis.retransmission && ip.src != 198.18.0.1");
+    let kernel = count("tcp.analysis.retransmission && ip.src == 198.18.0.1");
+    assert_eq!(users, summary.generator.tcp["retransmitted"]);
+    // In the end the kernel repeats a few for users who are gone with their device.
+    let counted = u64::try_from(summary.kernel.counters["TcpRetransSegs"]).unwrap();
+    assert!((kernel..=kernel + 10).contains(&counted), "{kernel} seen, {counted} counted");
+    assert!(users > 0 && kernel > 0, "a queue of eight packets loses some");
 }
 
 /// Where the device is open to everybody, as most distributions have it, an ordinary user needs no more than a user namespace.

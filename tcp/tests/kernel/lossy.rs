@@ -18,6 +18,17 @@ pub(crate) struct Faults {
     pub(crate) damaged: u64,
 }
 
+/// What passed, and what somebody wants to forge.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    /// The largest payload each way, from the kernel and to it.
+    pub(crate) largest: [usize; 2],
+    /// The last header that went out.
+    pub(crate) last_sent: Option<segment::Header>,
+    /// The last header that came.
+    pub(crate) last_received: Option<segment::Header>,
+}
+
 #[derive(Debug)]
 pub(crate) struct Lossy {
     tun: Tun,
@@ -27,11 +38,43 @@ pub(crate) struct Lossy {
     inbound: VecDeque<(Vec<u8>, Checksum)>,
     /// A packet that the next one overtakes.
     outbound: Option<Vec<u8>>,
+    pub(crate) seen: Seen,
 }
 
 impl Lossy {
     pub(crate) fn new(tun: Tun, faults: Faults) -> Lossy {
-        Lossy { tun, faults, random: faults.seed | 1, inbound: VecDeque::new(), outbound: None }
+        Lossy {
+            tun,
+            faults,
+            random: faults.seed | 1,
+            inbound: VecDeque::new(),
+            outbound: None,
+            seen: Seen::default(),
+        }
+    }
+
+    /// Lets a packet come that the kernel never sent.
+    pub(crate) fn forge_received(&mut self, header: &segment::Header) {
+        let mut packet = vec![0; 100];
+        let len = segment::write(header, [&[], &[]], segment::Fill::Whole, &mut packet);
+        packet.truncate(len);
+        self.inbound.push_back((packet, Checksum::Verify));
+    }
+
+    /// Sends the kernel a packet that no user sent.
+    pub(crate) fn forge_sent(&mut self, header: &segment::Header) {
+        let mut packet = [0; 100];
+        let len = segment::write(header, [&[], &[]], segment::Fill::Partial, &mut packet);
+        Link::send(&mut self.tun, &packet[..len]).unwrap();
+    }
+
+    fn note(&mut self, packet: &[u8], sent: bool) {
+        if let Ok(read) = segment::read(packet, Checksum::Trusted) {
+            let largest = &mut self.seen.largest[usize::from(sent)];
+            *largest = read.payload.len().max(*largest);
+            let last = if sent { &mut self.seen.last_sent } else { &mut self.seen.last_received };
+            *last = Some(read.header);
+        }
     }
 
     /// xorshift64.
@@ -51,6 +94,7 @@ impl Link for Lossy {
                 buffer[..bytes.len()].copy_from_slice(&bytes);
                 return Ok(Some((bytes.len(), checksum)));
             };
+            self.note(&buffer[..len], false);
             if self.happens(self.faults.lost) {
                 continue;
             }
@@ -72,6 +116,7 @@ impl Link for Lossy {
     }
 
     fn send(&mut self, packet: &[u8]) -> io::Result<bool> {
+        self.note(packet, true);
         if self.happens(self.faults.lost) {
             return Ok(true);
         }

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use socket2::SockRef;
 use throng_reactor::sys::namespace;
 use throng_reactor::tun::Setup;
 use throng_reactor::{Config, Event, Reactor, Slot, Tun, Waker};
@@ -76,6 +77,11 @@ impl World {
             received: Vec::new(),
             events: Vec::new(),
         }
+    }
+
+    /// The kernel says that it takes no more than this in a segment.
+    pub(crate) fn limit_segments(&self, bytes: u32) {
+        SockRef::from(&self.listener).set_tcp_mss(bytes).unwrap();
     }
 
     /// A connection, as its user and its server see it.
@@ -165,6 +171,15 @@ pub(crate) fn echo(mut stream: TcpStream) -> JoinHandle<usize> {
             }
         }
     })
+}
+
+/// A counter of the kernel's, in this namespace: as `TcpExt` and `TCPChallengeACK`.
+pub(crate) fn counter(group: &str, name: &str) -> u64 {
+    let text = std::fs::read_to_string("/proc/thread-self/net/netstat").unwrap();
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix(group)?.strip_prefix(": "));
+    let (names, values) = (lines.next().unwrap(), lines.next().unwrap());
+    let found = names.split(' ').zip(values.split(' ')).find(|(known, _)| *known == name);
+    found.unwrap().1.parse().unwrap()
 }
 
 /// Bytes in which a gap or a repeat shows.
