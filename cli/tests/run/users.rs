@@ -230,9 +230,9 @@ fn other_peoples_tools_count_the_same_repeats() {
     let users = count("tcp.analysis.retransmission && ip.src != 198.18.0.1");
     let kernel = count("tcp.analysis.retransmission && ip.src == 198.18.0.1");
     assert_eq!(users, summary.generator.tcp["retransmitted"]);
-    // In the end the kernel repeats a few for users who are gone with their device.
+    // In the end the kernel repeats some for users who are gone with their device.
     let counted = u64::try_from(summary.kernel.counters["TcpRetransSegs"]).unwrap();
-    assert!((kernel..=kernel + 10).contains(&counted), "{kernel} seen, {counted} counted");
+    assert!((kernel..=kernel + kernel / 10 + 20).contains(&counted), "{kernel} seen, {counted} counted");
     assert!(users > 0 && kernel > 0, "a queue of eight packets loses some");
 }
 
