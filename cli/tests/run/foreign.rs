@@ -123,6 +123,16 @@ impl TwoMachines {
         done.status.success().then_some(()).ok_or_else(text)
     }
 
+    /// A server on the first of the two.
+    fn serve(&self) -> Running {
+        let words = ["serve", "--listen=198.18.0.1:7400", "--admin=198.18.0.1:7401", "--connections=1000"];
+        let mut server = Running::start(self.throng(0, &words).stdout(Stdio::piped()).stderr(Stdio::null()));
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut server.stdout(), &mut line).unwrap();
+        assert!(line.starts_with("listening 198.18.0.1:7400"), "{line}");
+        server
+    }
+
     /// `throng` on one of the two.
     fn throng(&self, on: usize, words: &[&str]) -> Command {
         let mut command = Command::new(&self.ip);
@@ -148,11 +158,7 @@ fn two_machines_make_one_report() {
         Ok(machines) => machines,
         Err(why) => return skip(&format!("network namespaces need root: {why}")),
     };
-    let words = ["serve", "--listen=198.18.0.1:7400", "--admin=198.18.0.1:7401", "--connections=1000"];
-    let mut server = Running::start(machines.throng(0, &words).stdout(Stdio::piped()).stderr(Stdio::null()));
-    let mut line = String::new();
-    std::io::BufRead::read_line(&mut server.stdout(), &mut line).unwrap();
-    assert!(line.starts_with("listening 198.18.0.1:7400"), "{line}");
+    let _server = machines.serve();
 
     let home = tempfile::tempdir().unwrap();
     let out = format!("--out={}", home.path().display());
@@ -187,11 +193,7 @@ fn users_in_user_space_reach_a_server_on_another_machine() {
     machines.ip(&["-n", a, "route", "add", "198.19.0.0/16", "via", "198.18.0.2"]).unwrap();
     let forward = "echo 1 >/proc/sys/net/ipv4/ip_forward";
     machines.ip(&["netns", "exec", b, "sh", "-c", forward]).unwrap();
-    let words = ["serve", "--listen=198.18.0.1:7400", "--admin=198.18.0.1:7401", "--connections=1000"];
-    let mut server = Running::start(machines.throng(0, &words).stdout(Stdio::piped()).stderr(Stdio::null()));
-    let mut line = String::new();
-    std::io::BufRead::read_line(&mut server.stdout(), &mut line).unwrap();
-    assert!(line.starts_with("listening 198.18.0.1:7400"), "{line}");
+    let _server = machines.serve();
 
     let home = tempfile::tempdir().unwrap();
     let out = format!("--out={}", home.path().display());
