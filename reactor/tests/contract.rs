@@ -2,7 +2,7 @@
 //!
 //! A test is written once, for any backend, and instantiated for each by `suite!`. A backend that this machine does
 //! not have is skipped with a message; where the variable CI is set, that is a failure.
-#![allow(unsafe_code)] // a network of a test's own, and system calls that fail when a test wants it
+#![allow(unsafe_code)] // system calls that fail when a test wants it
 
 #[path = "contract/bounds.rs"]
 mod bounds;
@@ -33,6 +33,7 @@ struct OverEpoll;
 
 impl Backend for OverEpoll {
     type Reactor = Epoll;
+    type Client = Epoll;
 
     fn new() -> OverEpoll {
         OverEpoll
@@ -41,12 +42,17 @@ impl Backend for OverEpoll {
     fn reactor(&self, config: &Config) -> Epoll {
         Epoll::new(config, Waker::new().expect("an eventfd")).expect("an epoll")
     }
+
+    fn client(&self, config: &Config) -> Epoll {
+        self.reactor(config)
+    }
 }
 
 struct OverUring;
 
 impl Backend for OverUring {
     type Reactor = Uring;
+    type Client = Uring;
 
     fn new() -> OverUring {
         OverUring
@@ -54,6 +60,10 @@ impl Backend for OverUring {
 
     fn reactor(&self, config: &Config) -> Uring {
         Uring::new(config, Waker::new().expect("an eventfd")).expect("an io_uring")
+    }
+
+    fn client(&self, config: &Config) -> Uring {
+        self.reactor(config)
     }
 }
 
@@ -72,6 +82,7 @@ struct OverSmallTables;
 
 impl Backend for OverSmallTables {
     type Reactor = Uring;
+    type Client = Uring;
 
     fn new() -> OverSmallTables {
         OverSmallTables
@@ -80,12 +91,17 @@ impl Backend for OverSmallTables {
     fn reactor(&self, config: &Config) -> Uring {
         OverUring.reactor(&Config { table_max: 2, ..config.clone() })
     }
+
+    fn client(&self, config: &Config) -> Uring {
+        self.reactor(config)
+    }
 }
 
 struct OverSim(World);
 
 impl Backend for OverSim {
     type Reactor = Sim;
+    type Client = Sim;
 
     fn new() -> OverSim {
         OverSim(World::new(1, Faults::default()))
@@ -93,6 +109,10 @@ impl Backend for OverSim {
 
     fn reactor(&self, config: &Config) -> Sim {
         self.0.reactor(config)
+    }
+
+    fn client(&self, config: &Config) -> Sim {
+        self.reactor(config)
     }
 
     fn advance(&self) {

@@ -1,6 +1,8 @@
 //! Users in user space against the kernel's TCP, over a TUN device in a network namespace of the test's own.
 #![allow(clippy::unwrap_used)] // in tests a panic with its line is the message
 
+#[path = "kernel/device.rs"]
+mod device;
 #[path = "kernel/lossy.rs"]
 mod lossy;
 #[path = "kernel/world.rs"]
@@ -10,11 +12,12 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::time::Duration;
 
+use device::in_a_namespace;
 use lossy::Faults;
 use socket2::SockRef;
 use throng_reactor::{Close, Config, Reactor, Slot};
 use throng_tcp::segment::{Flags, Header};
-use world::{Seen, World, in_a_namespace, pattern};
+use world::{Seen, World, pattern};
 
 #[test]
 fn a_message_goes_there_and_back_and_both_ends_close() {

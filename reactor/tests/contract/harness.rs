@@ -1,4 +1,4 @@
-//! Two reactors of one backend, one in the role of the server and one of the client, and a checker that sees every
+//! Two reactors, one in the role of the server and one of the client, and a checker that sees every
 //! event of both: the rules about the order of events hold in every test, whatever else the test is about.
 
 use std::collections::HashMap;
@@ -12,12 +12,20 @@ use throng_reactor::{AcceptPause, Close, Config, Event, Lease, Reactor, Slot};
 /// Steps that a test waits for something, at most; a step takes two milliseconds at most.
 const STEPS_MAX: usize = 5_000;
 
-/// Makes reactors of one kind.
+/// Makes reactors of one kind, or of one for servers and another for clients.
 pub(crate) trait Backend {
     type Reactor: Reactor;
+    type Client: Reactor;
+    /// Buffers that a client takes from one connection in a turn, at most.
+    const CLIENT_READS: u32 = READS_PER_TURN;
 
     fn new() -> Self;
     fn reactor(&self, config: &Config) -> Self::Reactor;
+    fn client(&self, config: &Config) -> Self::Client;
+    /// Where clients reach a server.
+    fn address() -> SocketAddr {
+        "127.0.0.1:0".parse().expect("an address")
+    }
     /// Lets time pass, where that is not the kernel's doing.
     fn advance(&self) {}
     /// Runs a test in a network in which the clients of a listener that leaves its group go to another.
@@ -56,6 +64,8 @@ struct Life {
 pub(crate) struct Side<R> {
     pub(crate) reactor: R,
     pub(crate) log: Vec<Seen>,
+    /// Buffers from one connection in a batch, at most.
+    reads_max: u32,
     /// Leases are kept instead of being returned.
     pub(crate) hoards: bool,
     pub(crate) hoard: Vec<(Slot, Lease)>,
@@ -70,6 +80,7 @@ impl<R: Reactor> Side<R> {
         Side {
             reactor,
             log: vec![],
+            reads_max: READS_PER_TURN,
             hoards: false,
             hoard: vec![],
             echoes: false,
@@ -89,7 +100,7 @@ impl<R: Reactor> Side<R> {
             if let Event::Data { slot, .. } = &event {
                 let reads = reads.entry(*slot).or_default();
                 *reads += 1;
-                assert!(*reads <= READS_PER_TURN, "rule 11: {reads} buffers of {slot:?} in a batch");
+                assert!(*reads <= self.reads_max, "rule 11: {reads} buffers of {slot:?} in a batch");
             }
             self.take(event);
         }
@@ -240,7 +251,7 @@ pub(crate) struct Pair<B: Backend> {
     pub(crate) server: Side<B::Reactor>,
     /// Another server in the group of the first, in the tests that want one.
     pub(crate) other: Option<Side<B::Reactor>>,
-    pub(crate) client: Side<B::Reactor>,
+    pub(crate) client: Side<B::Client>,
     pub(crate) address: SocketAddr,
 }
 
@@ -256,14 +267,15 @@ impl<B: Backend> Pair<B> {
 
     /// With a server of a certain kind.
     pub(crate) fn with(server: &Config) -> Pair<B> {
-        Pair::at(server, "127.0.0.1:0".parse().expect("an address"))
+        Pair::at(server, B::address())
     }
 
     pub(crate) fn at(server: &Config, address: SocketAddr) -> Pair<B> {
         let backend = B::new();
         let mut server = Side::new(backend.reactor(server));
-        let client = Side::new(backend.reactor(&config()));
-        let address = server.reactor.listen(address).expect("loopback can be listened on");
+        let mut client = Side::new(backend.client(&config()));
+        client.reads_max = B::CLIENT_READS;
+        let address = server.reactor.listen(address).expect("a server may listen there");
         assert_ne!(address.port(), 0);
         Pair { backend, server, other: None, client, address }
     }
@@ -323,7 +335,17 @@ impl<B: Backend> Pair<B> {
         (slot, at_server.expect("it was just accepted"))
     }
 
-    /// Closes both ends and waits for the end of both.
+    /// Closes one end, then the other, and waits for the end of both.
+    #[track_caller]
+    pub(crate) fn close(&mut self, (client, server): (Slot, Slot)) {
+        self.client.close(client, Close::Now);
+        self.server.close(server, Close::Now);
+        self.until("both Closed", |pair| {
+            pair.client.closed(client).is_some() && pair.server.closed(server).is_some()
+        });
+    }
+
+    /// Closes both ends of all connections and waits for the end of all.
     #[track_caller]
     pub(crate) fn close_all(&mut self) {
         for slot in self.client.lives.keys().copied().collect::<Vec<_>>() {
@@ -335,10 +357,11 @@ impl<B: Backend> Pair<B> {
             }
         }
         self.until("the end of all", |pair| {
-            let mut sides = [&pair.client, &pair.server].into_iter().chain(&pair.other);
-            sides.all(|side| side.lives.is_empty())
+            let mut servers = [&pair.server].into_iter().chain(&pair.other);
+            pair.client.lives.is_empty() && servers.all(|side| side.lives.is_empty())
         });
-        for side in [&self.client, &self.server].into_iter().chain(&self.other) {
+        self.client.assert_nothing_left();
+        for side in [&self.server].into_iter().chain(&self.other) {
             side.assert_nothing_left();
         }
     }

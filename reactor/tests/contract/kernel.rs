@@ -10,7 +10,7 @@ use crate::harness::{Backend, Pair, Seen, config};
 
 pub(crate) fn a_wake_from_another_thread_is_never_lost<B: Backend>() {
     const ROUNDS: u32 = 2000;
-    let mut reactor = B::new().reactor(&config());
+    let mut reactor = B::new().client(&config());
     let waker = reactor.waker().clone();
     let wanted = Arc::new(AtomicU32::new(0));
     let seen = Arc::clone(&wanted);
@@ -38,7 +38,7 @@ pub(crate) fn a_wake_from_another_thread_is_never_lost<B: Backend>() {
 }
 
 pub(crate) fn a_wake_before_the_wait_ends_it<B: Backend>() {
-    let mut reactor = B::new().reactor(&config());
+    let mut reactor = B::new().client(&config());
     for round in 0..3 {
         reactor.waker().wake();
         let mut events = Vec::new();
@@ -50,7 +50,7 @@ pub(crate) fn a_wake_before_the_wait_ends_it<B: Backend>() {
 }
 
 pub(crate) fn a_wait_does_not_end_before_its_deadline<B: Backend>() {
-    let mut reactor = B::new().reactor(&config());
+    let mut reactor = B::new().client(&config());
     let mut events = Vec::new();
     for micros in [1, 50, 300, 999, 1_000, 2_500, 120, 10] {
         let until = reactor.now() + Duration::from_micros(micros);
@@ -61,7 +61,7 @@ pub(crate) fn a_wait_does_not_end_before_its_deadline<B: Backend>() {
 }
 
 pub(crate) fn an_earlier_deadline_replaces_a_later_one<B: Backend>() {
-    let mut reactor = B::new().reactor(&config());
+    let mut reactor = B::new().client(&config());
     let mut events = Vec::new();
     let far = reactor.now() + Duration::from_secs(10);
     let waker = reactor.waker().clone();
