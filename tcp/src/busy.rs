@@ -19,8 +19,10 @@ pub(crate) struct Busy {
     pub(crate) congestion: Congestion,
     /// The first segment that is not acknowledged is lost, and goes out again before anything else.
     pub(crate) repairs: bool,
-    /// Attempts since the peer last acknowledged something.
+    /// Attempts since the peer last said that it is there.
     pub(crate) retries: u8,
+    /// How often the wait doubled: with each attempt since the peer last acknowledged something or had room.
+    pub(crate) backoff: u8,
     /// A byte whose acknowledgement tells the round trip, and when it was sent.
     pub(crate) timed: Option<(Seq, Nanos)>,
     /// When what was sent is sent again, or the wait for the peer is over.
@@ -42,6 +44,7 @@ impl Busy {
             congestion: Congestion::new(mss),
             repairs: false,
             retries: 0,
+            backoff: 0,
             timed: None,
             deadline: None,
             timer: None,
@@ -58,6 +61,8 @@ pub(crate) struct Congestion {
     threshold: u32,
     /// While a loss is repaired: what had been sent when it was noticed.
     recovers: Option<Seq>,
+    /// After a timeout: what had been sent. Up to there the peer may say the same of what comes twice, which means no loss.
+    repeats: Option<Seq>,
     duplicates: u8,
 }
 
@@ -67,6 +72,7 @@ impl Congestion {
             window: WINDOW_FIRST * u32::from(mss),
             threshold: u32::MAX,
             recovers: None,
+            repeats: None,
             duplicates: 0,
         }
     }
@@ -80,6 +86,7 @@ impl Congestion {
     pub(crate) fn on_ack(&mut self, ack: Seq, acked: u32, mss: u16) -> bool {
         let mss = u32::from(mss);
         self.duplicates = 0;
+        self.repeats.take_if(|until| until.is_before(ack));
         match self.recovers {
             Some(until) if ack.is_before(until) => {
                 self.window = self.window.saturating_sub(acked).max(mss) + mss;
@@ -103,6 +110,9 @@ impl Congestion {
             self.window = self.window.saturating_add(mss); // a segment has left the network
             return false;
         }
+        if self.repeats.is_some() {
+            return false;
+        }
         self.duplicates += 1;
         if self.duplicates < crate::limits::DUPLICATE_ACKS {
             return false;
@@ -113,11 +123,17 @@ impl Congestion {
         true
     }
 
-    /// Nothing was heard for too long.
-    pub(crate) fn on_timeout(&mut self, on_way: u32, mss: u16) {
+    /// Nothing was heard for too long of `on_way` bytes before `snd_max`.
+    pub(crate) fn on_timeout(&mut self, snd_max: Seq, on_way: u32, mss: u16) {
         let mss = u32::from(mss);
         self.threshold = (on_way / 2).max(2 * mss);
-        *self = Congestion { window: mss, threshold: self.threshold, recovers: None, duplicates: 0 };
+        *self = Congestion {
+            window: mss,
+            threshold: self.threshold,
+            recovers: None,
+            repeats: Some(snd_max),
+            duplicates: 0,
+        };
     }
 }
 
@@ -219,8 +235,29 @@ mod tests {
         assert!(congestion.on_ack(Seq(15_000), 5000, 1000), "an ack before its end shows the next loss");
         assert!(!congestion.on_ack(Seq(20_000), 5000, 1000));
         assert_eq!(congestion.window(), 5000);
-        congestion.on_timeout(4000, 1000);
+        congestion.on_timeout(Seq(24_000), 4000, 1000);
         assert_eq!(congestion.window(), 1000);
+    }
+
+    #[test]
+    fn after_a_timeout_duplicates_of_what_was_sent_before_mean_no_loss() {
+        let mut congestion = Congestion::new(1000);
+        congestion.on_timeout(Seq(24_000), 4000, 1000);
+        let mut threefold = |una: u32| {
+            let mut lost = false;
+            for _ in 0..3 {
+                lost |= congestion.on_duplicate(Seq(30_000), 2000, 1000);
+            }
+            (lost, congestion.on_ack(Seq(una + 1000), 1000, 1000))
+        };
+        assert_eq!(threefold(20_000), (false, false));
+        assert_eq!(
+            threefold(23_000),
+            (false, false),
+            "all before the timeout is there, and nothing behind it"
+        );
+        assert_eq!(threefold(24_000), (false, false));
+        assert!(threefold(25_000).0, "what followed it may be lost as anything");
     }
 
     proptest! {

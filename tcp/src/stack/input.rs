@@ -92,7 +92,7 @@ impl Stack {
         busy.owed = before.owed;
         busy.timer = before.timer;
         if before.retries > 0 {
-            busy.congestion.on_timeout(0, conn.mss); // a SYN that was lost tells of a bad way
+            busy.congestion.on_timeout(header.ack, 0, conn.mss); // a SYN that was lost tells of a bad way
         }
         conn.state.set(State::QUEUED);
         self.words.push_back((slot, Word::Connected));
@@ -194,7 +194,7 @@ impl Stack {
             if let Some((_, at)) = busy.timed.take_if(|(seq, _)| seq.is_before(header.ack)) {
                 conn.note_rtt(now.since(at));
             }
-            busy.retries = 0;
+            (busy.retries, busy.backoff) = (0, 0);
             busy.repairs = busy.congestion.on_ack(header.ack, acked, conn.mss);
             let rto = conn.rto(0);
             busy.deadline = (busy.snd_max != header.ack).then(|| now + rto);
@@ -204,7 +204,7 @@ impl Stack {
                 self.words.push_back((slot, Word::Sent(buffer, true)));
             }
         } else if header.window == 0 {
-            // The peer is there, and has no room: waited for as long as the user wants to.
+            // The peer is there, and has no room: it is asked ever more rarely, for as long as the user wants to wait.
             if !conn.state.has(State::CLOSED_BY_USER) {
                 busy.retries = 0;
             }
@@ -212,6 +212,7 @@ impl Stack {
             // Room again: what was sent to find that out is sent anew, with all that fits.
             busy.snd_nxt = conn.snd_una;
             busy.deadline = None;
+            (busy.retries, busy.backoff) = (0, 0);
         } else if is_bare && on_way > 0 && header.window == window_before {
             self.counters.duplicate_acks += 1;
             if busy.congestion.on_duplicate(busy.snd_max, on_way, conn.mss) {

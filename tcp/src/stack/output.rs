@@ -47,7 +47,7 @@ impl Stack {
         }
         busy.snd_nxt = iss.plus(1);
         busy.snd_max = iss.plus(1);
-        busy.deadline = Some(now + conn.rto(busy.retries));
+        busy.deadline = Some(now + conn.rto(busy.backoff));
         self.counters.segments_sent += 1;
         emit(&Header { seq: iss, window: RECEIVE_WINDOW, mss: Some(MSS), ..header }, [&[], &[]]);
         self.arm(slot);
@@ -114,7 +114,7 @@ impl Stack {
             }
             if busy.deadline.is_none() {
                 if busy.snd_max != conn.snd_una || !busy.data.is_empty() {
-                    busy.deadline = Some(now + conn.rto(busy.retries));
+                    busy.deadline = Some(now + conn.rto(busy.backoff));
                 } else if conn.state.has(State::CLOSED_BY_USER) {
                     busy.deadline = Some(now + FIN_TIMEOUT);
                 }

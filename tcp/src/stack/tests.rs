@@ -281,9 +281,15 @@ fn a_window_bounds_what_goes_out_and_its_opening_lets_the_rest_go() {
     play.pass(RTO);
     assert_eq!(play.sent().1, b"d", "one byte asks whether there is room");
     play.say(ACK, b"");
-    play.pass(2 * RTO);
-    assert_eq!(play.sent().1, b"d");
-    assert_eq!(play.stack.counters().window_probes, 2);
+    for probes in 2..5 {
+        let wait = RTO * (1 << (probes - 1));
+        play.pass(wait - RTO / 2);
+        play.silent();
+        play.pass(RTO / 2);
+        assert_eq!(play.sent().1, b"d", "ever more rarely");
+        play.say(ACK, b"");
+        assert_eq!(play.stack.counters().window_probes, probes);
+    }
     play.window = 100;
     play.say(ACK, b"");
     assert_eq!(play.sent().1, b"defgh");

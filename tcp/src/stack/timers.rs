@@ -71,10 +71,11 @@ impl Stack {
             return self.end(slot, Some(Cause::TimedOut));
         }
         busy.retries += 1;
+        busy.backoff = busy.backoff.saturating_add(1);
         let on_way = busy.snd_max.since(conn.snd_una) as u32;
         self.counters.timeouts += u64::from(on_way > 0);
         if conn.snd_wnd > 0 {
-            busy.congestion.on_timeout(on_way, conn.mss); // no loss, where there was no room
+            busy.congestion.on_timeout(busy.snd_max, on_way, conn.mss); // no loss, where there was no room
         }
         busy.snd_nxt = conn.snd_una;
         busy.timed = None; // nobody could say which of the two was acknowledged
