@@ -32,6 +32,17 @@ impl RunFolder {
         Ok(RunFolder { path: path.to_owned() })
     }
 
+    /// A folder that holds a run already, for what is to be added to it.
+    ///
+    /// # Errors
+    /// It holds none.
+    pub fn reopen(path: &Path) -> Result<RunFolder, FolderError> {
+        match path.join(SUMMARY).exists() {
+            true => Ok(RunFolder { path: path.to_owned() }),
+            false => Err(FolderError::NoRun(path.join(SUMMARY))),
+        }
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
@@ -92,6 +103,26 @@ pub fn open(path: &Path) -> Result<Summary, FolderError> {
     Summary::from_json(&text).map_err(|error| FolderError::Schema(file, error))
 }
 
+/// Opens the runs at a path: a run, or a folder whose own folders are runs, in the order of their names.
+///
+/// # Errors
+/// There is none; or one of the folders is none or cannot be opened, and then no run is left out in silence.
+pub fn open_runs(path: &Path) -> Result<Vec<(PathBuf, Summary)>, FolderError> {
+    if !path.is_dir() || path.join(SUMMARY).exists() {
+        return Ok(vec![(path.to_owned(), open(path)?)]);
+    }
+    let failed = |error| FolderError::Io(path.to_owned(), error);
+    let entries: Vec<PathBuf> = fs::read_dir(path)
+        .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect())
+        .map_err(failed)?;
+    let mut folders: Vec<PathBuf> = entries.into_iter().filter(|entry| entry.is_dir()).collect();
+    folders.sort();
+    if folders.is_empty() {
+        return Err(FolderError::NoRun(path.join(SUMMARY)));
+    }
+    folders.into_iter().map(|folder| open(&folder).map(|run| (folder, run))).collect()
+}
+
 /// Why a run folder cannot be written or opened.
 #[derive(Debug)]
 pub enum FolderError {
@@ -149,6 +180,28 @@ mod tests {
         assert!(error.contains("--out"), "{error}");
         let names = fs::read_dir(&path).unwrap().count();
         assert_eq!(names, 2, "nothing unfinished is left");
+    }
+
+    #[test]
+    fn a_folder_of_runs_is_all_of_them_or_an_error() {
+        let home = tempfile::tempdir().unwrap();
+        let error = open_runs(home.path()).unwrap_err().to_string();
+        assert!(error.contains("no run"), "{error}");
+        for name in ["b", "a"] {
+            let mut summary = Summary::default();
+            summary.plan.scenario = name.into();
+            RunFolder::create(&home.path().join(name)).unwrap().write_summary(&summary).unwrap();
+        }
+        fs::write(home.path().join("notes.txt"), "no run, and no folder").unwrap();
+        let names = |runs: Vec<(PathBuf, Summary)>| -> Vec<String> {
+            runs.into_iter().map(|(_, run)| run.plan.scenario).collect()
+        };
+        assert_eq!(names(open_runs(home.path()).unwrap()), ["a", "b"]);
+        assert_eq!(names(open_runs(&home.path().join("b")).unwrap()), ["b"]);
+        assert_eq!(names(open_runs(&home.path().join("b").join(SUMMARY)).unwrap()), ["b"]);
+        fs::create_dir(home.path().join("c")).unwrap();
+        let error = open_runs(home.path()).unwrap_err().to_string();
+        assert!(error.contains("no run at") && error.contains("/c/"), "{error}");
     }
 
     #[test]

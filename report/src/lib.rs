@@ -3,10 +3,16 @@
 //! This crate depends on no other of Throng's, opens no socket, and reads no clock and no /proc: whoever measured
 //! brings the figures. Old results must still open, so the schema changes only by additions.
 
+pub mod capacity;
+pub mod compare;
 pub mod folder;
 pub mod histogram;
 pub mod hlog;
+pub mod merge;
+pub mod metric;
 pub mod schema;
+pub mod spread;
+pub mod stats;
 pub mod text;
 pub mod threshold;
 pub mod timeseries;
@@ -14,6 +20,7 @@ pub mod verdict;
 
 pub use folder::RunFolder;
 pub use histogram::{Histogram, IntervalHistogram};
+pub use metric::Metric;
 pub use schema::{Summary, Verdict};
 pub use threshold::Threshold;
 pub use verdict::judge;

@@ -10,15 +10,18 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 mod machine;
 mod memory;
+mod series;
 mod storm;
 mod traffic;
 
 pub use machine::{Backend, Build, Generator, Host, Kernel, Lab, Machine, Server, Tls};
 pub use memory::{Footprint, KernelMemory, MachineMemory, Memory, ProcessMemory, SlabGrowth};
+pub use series::{Arm, Series};
 pub use storm::{STORM_COUNTERS, Storm};
 pub use traffic::{Connections, Heartbeats, Latencies, Latency, MessageWindow, Messages, PlanFacts};
 
@@ -35,7 +38,7 @@ pub fn schema_name() -> String {
 /// Everything that one run found out.
 ///
 /// `Default` is a run of which nothing is known yet, under the current schema; its verdict is INVALID.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Summary {
     /// `throng.run/1`.
@@ -46,6 +49,8 @@ pub struct Summary {
     pub started_utc: String,
     /// What the user called the run: `--label k=v`.
     pub label: BTreeMap<String, String>,
+    /// Its place among others that were made together; `None` for a run of its own.
+    pub series: Option<Series>,
     /// What the run amounts to; see [`crate::judge`].
     pub verdict: Verdict,
     /// Why it is not a pass, the weightiest first; empty for a pass.
@@ -93,6 +98,7 @@ impl Default for Summary {
             throng_version: String::new(),
             started_utc: String::new(),
             label: BTreeMap::new(),
+            series: None,
             verdict: Verdict::default(),
             reasons: Vec::new(),
             warnings: Vec::new(),
@@ -134,6 +140,11 @@ impl Summary {
             return Err(SchemaError::Newer { version, made_by: made_by.to_owned() });
         }
         serde_json::from_value(value).map_err(SchemaError::Field)
+    }
+
+    /// The JSON Schema of `summary.json`, from these types.
+    pub fn json_schema() -> serde_json::Value {
+        schemars::schema_for!(Summary).to_value()
     }
 
     /// The text of `summary.json`: indented, keys in the order of this type, one newline at the end.
@@ -199,7 +210,7 @@ impl std::error::Error for SchemaError {
 }
 
 /// What a run amounts to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// Everything held.
@@ -232,7 +243,7 @@ impl Verdict {
 }
 
 /// One reason against a pass.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Reason {
     /// What the reason argues for: FAIL or INVALID.
@@ -244,7 +255,7 @@ pub struct Reason {
 }
 
 /// How one threshold came out.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ThresholdResult {
     /// As the user wrote it.
@@ -256,7 +267,7 @@ pub struct ThresholdResult {
 }
 
 /// Whether a threshold held.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// The measured value keeps to it.
@@ -269,7 +280,7 @@ pub enum Outcome {
 }
 
 /// The limits beyond which something other than the server was measured. For open loops only.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Validity {
     /// Send lag (p99) that is always allowed, in microseconds.
@@ -304,7 +315,7 @@ impl Incidents {
 }
 
 /// What happened to the run itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Incidents {
     /// Somebody stopped the run before its plan was done.

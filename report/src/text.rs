@@ -71,6 +71,24 @@ fn known(value: Option<f64>, show: impl Fn(f64) -> String) -> String {
     value.map_or_else(|| "-".to_owned(), show)
 }
 
+/// A sentence after a label, broken between words into lines that are indented under its beginning.
+pub(crate) fn wrap(label: &str, sentence: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut line = label.to_owned();
+    for word in sentence.split(' ') {
+        if line.chars().count() + 1 + word.chars().count() > RULE && line.trim().len() > label.trim().len() {
+            lines.push(line);
+            line = " ".repeat(label.chars().count());
+        }
+        if !line.ends_with(' ') {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    lines.push(line);
+    lines
+}
+
 struct Page {
     text: String,
 }
@@ -88,20 +106,9 @@ impl Page {
 
     /// A sentence after a label, broken between words and indented under itself.
     fn wrapped(&mut self, label: &str, sentence: &str) {
-        let mut line = label.to_owned();
-        for word in sentence.split(' ') {
-            if line.chars().count() + 1 + word.chars().count() > RULE
-                && line.trim().len() > label.trim().len()
-            {
-                self.line(&line);
-                line = " ".repeat(label.chars().count());
-            }
-            if !line.ends_with(' ') {
-                line.push(' ');
-            }
-            line.push_str(word);
+        for line in wrap(label, sentence) {
+            self.line(&line);
         }
-        self.line(&line);
     }
 
     /// Figures after a label, three blanks apart, broken between them and indented under the first.

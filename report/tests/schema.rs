@@ -2,6 +2,7 @@
 
 use throng_report::schema::{Outcome, SchemaError, Summary, Verdict};
 
+const PUBLISHED: &str = include_str!("../summary.schema.json");
 const RUN_1: &str = include_str!("fixtures/run-1.json");
 
 #[test]
@@ -41,6 +42,21 @@ fn kept(path: &str, old: &serde_json::Value, new: &serde_json::Value) {
         }
         value => assert_eq!(value, new, "{path}"),
     }
+}
+
+#[test]
+fn the_published_schema_is_that_of_the_types_and_old_runs_fit_it() {
+    let schema = Summary::json_schema();
+    let published: serde_json::Value = serde_json::from_str(PUBLISHED).unwrap();
+    assert!(schema == published, "run: throng report schema > report/summary.schema.json");
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let default = serde_json::to_value(Summary::default()).unwrap();
+    for run in [serde_json::from_str(RUN_1).unwrap(), default] {
+        let errors: Vec<String> = validator.iter_errors(&run).map(|error| error.to_string()).collect();
+        assert!(errors.is_empty(), "{errors:?}");
+    }
+    let damaged = serde_json::json!({"schema": "throng.run/1", "verdict": "perhaps"});
+    assert!(!validator.is_valid(&damaged));
 }
 
 #[test]

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The server: from its own accounts, or from /proc for a server that is not ours.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Server {
     /// CPU time in the window, user and system, all threads.
@@ -33,7 +34,7 @@ pub struct Server {
 }
 
 /// A backend: what was asked for, what it became, and why.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Backend {
     /// `auto`, or a name.
@@ -45,7 +46,7 @@ pub struct Backend {
 }
 
 /// The kernel under both sides.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Kernel {
     /// Kernel memory in slab caches per end of an established connection, all in.
@@ -60,7 +61,7 @@ pub struct Kernel {
 }
 
 /// Encryption.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Tls {
     /// Sessions that finished the handshake.
@@ -74,7 +75,7 @@ pub struct Tls {
 }
 
 /// The generator.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Generator {
     /// `kernel` or `tun`.
@@ -108,7 +109,7 @@ pub struct Generator {
 }
 
 /// Both sides together.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Machine {
     /// CPU time of server and generator, with the kernel's part, per message delivered in the window.
@@ -124,7 +125,7 @@ pub struct Machine {
 }
 
 /// What must be equal for two runs to be comparable.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Host {
     /// The kernel's release, as uname -r prints it.
@@ -154,7 +155,7 @@ pub struct Host {
 }
 
 /// The private network namespace of a run. Sysctls of a namespace that are not listed have the kernel's defaults in it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Lab {
     /// Whether there was one.
@@ -170,7 +171,7 @@ pub struct Lab {
 }
 
 /// The program itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Build {
     /// `release` or `debug`.

@@ -30,10 +30,11 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Where the bytes of the connections are.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Memory {
     /// Connections that were held at the look that this is about.
@@ -49,7 +50,7 @@ pub struct Memory {
 }
 
 /// One side's process, before connections and with them.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ProcessMemory {
     /// A process that has started and has no ring, no pool and no connection; of a server that is not a Throng: just before
@@ -63,7 +64,7 @@ pub struct ProcessMemory {
 }
 
 /// A process at one moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Footprint {
     /// Anonymous memory and rings: user space, all in.
@@ -87,7 +88,7 @@ pub struct Footprint {
 }
 
 /// The kernel's memory for connections.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct KernelMemory {
     /// Ends of connections on this machine that the figures per end are about; `None` when the slab caches could not be
@@ -106,7 +107,7 @@ pub struct KernelMemory {
 }
 
 /// One slab cache from before the connections to while they were held.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct SlabGrowth {
     /// Its name. A cache that the kernel merged with others of the same size stands under the name of what grew in it.
@@ -123,7 +124,7 @@ pub struct SlabGrowth {
 
 /// Memory that could be had on the machine that the generator runs on: MemAvailable, or what the tightest memory cgroup has
 /// left, whichever is less; without reclaimable slab that came with the run, since sockets hold it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct MachineMemory {
     /// Before the first connection.

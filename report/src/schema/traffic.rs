@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What was to be done.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct PlanFacts {
     /// The scenario's name.
@@ -28,6 +29,8 @@ pub struct PlanFacts {
     pub payload_bytes: u64,
     /// Messages in flight per pair; `None` for an open loop.
     pub closed_loop_window: Option<u64>,
+    /// Which part of the plan this generator played, as `1/4`; `None` for all of it.
+    pub part: Option<String>,
 }
 
 impl PlanFacts {
@@ -43,7 +46,7 @@ impl PlanFacts {
 }
 
 /// What became of the connections, over the whole run.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Connections {
     /// Connections that the plan holds at its height.
@@ -79,7 +82,7 @@ pub struct Connections {
 
 /// What became of the messages. The fields here are of the whole run, from the first message of the warm-up to the end
 /// of the drain; `window` and the two rates are of the measured window.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Messages {
     /// Messages of the plan. In a closed loop: moments at which the window allowed one.
@@ -127,7 +130,7 @@ pub struct Messages {
 
 /// The measured window alone. A message belongs to it by its planned instant (`planned`, `attempted`), else by the
 /// instant at which the thing itself happened.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct MessageWindow {
     /// How long the window was in fact.
@@ -145,7 +148,7 @@ pub struct MessageWindow {
 }
 
 /// How long things took, in microseconds. Messages of the measured window only; connecting over the whole run.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Latencies {
     /// From the instant that the plan set to the delivery: what a user would have felt.
@@ -167,7 +170,7 @@ pub struct Latencies {
 /// A distribution in microseconds. `None`: no samples, or fewer than `10 / (1 - p)` for the percentile p.
 ///
 /// Values carry three significant digits: each is the upper end of its bucket, at most 0.1 % above what was recorded.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Latency {
     /// Samples.
@@ -201,7 +204,7 @@ impl Latency {
 }
 
 /// Heartbeats over the whole run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Heartbeats {
     /// Those that came due for a user who was logged in. One that came due while the one before had no answer is not sent,
