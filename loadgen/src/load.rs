@@ -105,7 +105,7 @@ impl Load {
     /// [`LoadError`]: a plan that cannot be done, a backend that does not run here, too few descriptors, no thread.
     pub fn start(plan: Plan, options: Options) -> Result<Load, LoadError> {
         plan.check().map_err(LoadError::Plan)?;
-        let threads = options.threads.clamp(1, plan.lanes() as usize);
+        let threads = options.threads.clamp(1, plan.threads_max());
         let selected = match options.engine {
             Engine::Kernel(requested) => Some(backend(requested, &plan, threads, options.private_tables)?),
             Engine::Tun(_) => None,
@@ -355,7 +355,7 @@ fn backend(requested: Requested, plan: &Plan, threads: usize, private: bool) -> 
     let limit = files::limit().map_err(LoadError::Files)?.soft;
     let selected = throng_reactor::backend::select(requested).map_err(LoadError::Backend)?;
     let (users, sharing) =
-        if private { (plan.users_per_thread(threads), 1) } else { (plan.connections, threads as u64) };
+        if private { (plan.users_per_thread(threads), 1) } else { (plan.users(), threads as u64) };
     let needed = files_needed(selected.active, users, sharing, limit) + threads as u64;
     if needed > limit {
         // Threads help where each has room for its users; a ring's table is not in the thread's.

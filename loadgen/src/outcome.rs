@@ -359,7 +359,7 @@ fn connections(plan: &crate::Plan, all: &Record) -> Connections {
         _ => None,
     };
     Connections {
-        target: plan.connections,
+        target: plan.users(),
         established: counts.established,
         failed: counts.failed(),
         lost: counts.lost(),
@@ -367,7 +367,7 @@ fn connections(plan: &crate::Plan, all: &Record) -> Connections {
         peak: all.peak,
         connect_rate_per_s: took.map(|seconds| counts.established as f64 / seconds),
         planned_connect_rate_per_s: (!plan.ramp.lasts().is_zero())
-            .then(|| plan.connections as f64 / plan.ramp.lasts().as_secs_f64()),
+            .then(|| plan.users() as f64 / plan.ramp.lasts().as_secs_f64()),
         held_back: counts.held_back,
         refused_by_server: counts.refused_by_server,
         failed_by_cause: counts.failed_by_cause.clone(),
@@ -379,7 +379,7 @@ fn storm(plan: &crate::Plan, settings: &crate::Storm, all: &Record) -> Storm {
     let (counts, storm) = (&all.connections, &all.storm);
     let is_login = plan.kind == Kind::LoginStorm;
     let (kind, users, back, times) = if is_login {
-        ("login", plan.connections, counts.established, &all.times.ramp)
+        ("login", plan.users(), counts.established, &all.times.ramp)
     } else {
         ("reconnect", storm.struck, storm.back, &all.times.storm)
     };

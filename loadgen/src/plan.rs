@@ -5,9 +5,11 @@
 //!
 //! Users are numbered from 0 in the order in which they connect; on the wire user `n` is `n + 1`. Users 2k and 2k + 1
 //! are partners. Pair `k` belongs to lane `k % lanes`, and each lane has a schedule of its own, so what is due when depends on
-//! the plan alone. Worker `w` of `n` plays the lanes `w`, `w + n`, `w + 2n` ...
+//! the plan alone. Worker `w` of `n` plays the lanes `w`, `w + n`, `w + 2n` ... Where several generators play a plan together, each has
+//! a [`Part`] of the lanes.
 
 mod error;
+mod part;
 mod storm;
 
 use std::time::Duration;
@@ -25,6 +27,7 @@ use crate::stamp::STAMP_BYTES;
 use crate::{Ramp, Stage};
 
 pub use error::PlanError;
+pub use part::Part;
 pub use storm::{Reconnect, Storm};
 
 /// What a run does, to the last number. Equal plans have equal hashes, and expand to the same instants.
@@ -65,6 +68,9 @@ pub struct Plan {
     /// How the storm goes; `None` for a kind without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storm: Option<Storm>,
+    /// What of it this generator plays. Not in the hash: the parts of a plan are one plan.
+    #[serde(skip)]
+    pub part: Part,
 }
 
 /// Durations as whole microseconds.
@@ -161,7 +167,18 @@ impl Plan {
             heartbeat: whole_micros(heartbeat),
             ramp,
             storm,
+            part: Part::WHOLE,
         };
+        plan.check()?;
+        Ok(plan)
+    }
+
+    /// The same plan, of which this generator plays a part.
+    ///
+    /// # Errors
+    /// [`PlanError::EmptyPart`].
+    pub fn with_part(self, part: Part) -> Result<Plan, PlanError> {
+        let plan = Plan { part, ..self };
         plan.check()?;
         Ok(plan)
     }
@@ -174,6 +191,9 @@ impl Plan {
         let users = self.connections;
         if users == 0 || users > CONNECTIONS_MAX {
             return Err(PlanError::Connections { connections: users });
+        }
+        if self.users() == 0 {
+            return Err(PlanError::EmptyPart { part: self.part, connections: users });
         }
         if self.ramp.connections() != users {
             return Err(PlanError::RampElsewhere { connections: users, reaches: self.ramp.connections() });
@@ -245,6 +265,16 @@ impl Plan {
         self.connections.div_ceil(2)
     }
 
+    /// Users whom this generator plays: those of its part.
+    pub fn users(&self) -> u64 {
+        self.users_per_thread(1)
+    }
+
+    /// Over how many threads its part can be shared out at most.
+    pub fn threads_max(&self) -> usize {
+        (self.lanes() / self.part.of).max(1) as usize
+    }
+
     /// Users of the fullest of `threads` workers.
     pub fn users_per_thread(&self, threads: usize) -> u64 {
         let share = crate::schedule::Share::new(self, 0, threads.max(1));
@@ -253,9 +283,8 @@ impl Plan {
 
     /// The fewest threads of which none plays more than `users` users; `None` when there are not enough lanes for it.
     pub fn threads_for(&self, users: u64) -> Option<usize> {
-        let lanes = self.lanes() as usize;
-        let least = self.connections.div_ceil(users.max(1)).max(1) as usize;
-        (least..=lanes).find(|&threads| self.users_per_thread(threads) <= users)
+        let least = self.users().div_ceil(users.max(1)).max(1) as usize;
+        (least..=self.threads_max()).find(|&threads| self.users_per_thread(threads) <= users)
     }
 
     /// How long the messages at the end of a quiet kind take; zero for the others.
@@ -280,6 +309,7 @@ impl Plan {
             warmup_s: self.warmup.as_secs_f64(),
             payload_bytes: self.payload_bytes,
             closed_loop_window: self.closed_loop_window.map(u64::from),
+            part: (self.part != Part::WHOLE).then(|| self.part.to_string()),
         }
     }
 }

@@ -29,10 +29,10 @@ pub struct Share {
 }
 
 impl Share {
-    /// The share of worker `worker` (from 0) of `workers`. A worker beyond the lanes has no users.
+    /// The share of worker `worker` (from 0) of the `workers` of the plan's part. A worker beyond the lanes has no users.
     pub fn new(plan: &Plan, worker: usize, workers: usize) -> Share {
         let lanes = plan.lanes();
-        let (worker, workers) = (worker as u32, workers as u32);
+        let (worker, workers) = plan.part.among_all(worker as u32, workers as u32);
         let own = lanes.saturating_sub(worker).div_ceil(workers);
         Share { worker, workers, lanes, own, connections: plan.connections }
     }
@@ -231,6 +231,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::plan::Part;
     use crate::{Overrides, scenario};
 
     fn plan(name: &str, connections: u64, rate: f64, protocol: Protocol) -> Plan {
@@ -311,6 +312,23 @@ mod tests {
         }
         assert_eq!(exponential(u64::MAX), 0.0);
         assert!(exponential(0) < 37.0);
+    }
+
+    #[test]
+    fn the_parts_of_a_plan_are_the_plan_whatever_threads_each_has() {
+        let whole = plan("pairs", 500, 300.0, Protocol::Echo);
+        let mut together = Vec::new();
+        for (number, threads) in [(1, 1), (2, 7), (3, 2)] {
+            let part = Plan { part: Part { number, of: 3 }, ..whole.clone() };
+            assert_eq!(part.hash(), whole.hash());
+            let due = expand(&part, threads);
+            assert!(
+                due.iter().all(|(_, user)| *user / 2 % u64::from(whole.lanes()) % 3 == u64::from(number - 1))
+            );
+            together.extend(due);
+        }
+        together.sort_unstable();
+        assert_eq!(together, expand(&whole, 1));
     }
 
     proptest! {

@@ -38,6 +38,8 @@ pub struct Config {
     pub linger: Duration,
     /// Makes every shard sleep this long per turn: a slow server on purpose, for trials of what measures it.
     pub delay_per_turn: Duration,
+    /// Makes every shard compute this long per message that it takes: a server that costs more, for trials of what compares them.
+    pub work_per_message: Duration,
     /// Seeds the directory's hash, so that nobody can choose users that collide.
     pub seed: u64,
     /// Upper half of every delivery sequence: must grow from one start of the server to the next.
@@ -61,6 +63,7 @@ impl Default for Config {
             parked_bytes_max: limits::PARKED_BYTES_MAX,
             linger: limits::LINGER,
             delay_per_turn: Duration::ZERO,
+            work_per_message: Duration::ZERO,
             seed: 0,
             epoch: 1,
         }

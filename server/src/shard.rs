@@ -8,6 +8,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Instant;
 
 use throng_reactor::{AcceptPause, Close, Event, Lease, Nanos, Reactor, Slot, SlotMap};
 use throng_wire::limits::{FRAME_BYTES_MAX, FRAME_BYTES_MAX_BEFORE_LOGIN, OUTSTANDING_MAX};
@@ -322,6 +323,17 @@ impl<R: Reactor> Shard<R> {
         }
     }
 
+    /// Takes as long as somebody wants a message to take.
+    fn work(&self) {
+        let work = self.shared.config.work_per_message;
+        if !work.is_zero() {
+            let begin = Instant::now();
+            while begin.elapsed() < work {
+                std::hint::spin_loop();
+            }
+        }
+    }
+
     fn frame(&mut self, slot: Slot, frame: Frame<'_>) {
         let Some(session) = self.sessions.get_mut(slot) else { return };
         match (session.state, frame) {
@@ -334,6 +346,7 @@ impl<R: Reactor> Shard<R> {
                 session.outstanding += 1;
                 let from = session.user;
                 self.figures.messages_received += 1;
+                self.work();
                 self.send(from, to, id, slot, body);
             }
             (State::Active, Frame::Ack { sequence }) => {

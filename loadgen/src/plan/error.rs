@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use throng_wire::limits::BODY_BYTES_MAX;
 
-use super::Storm;
+use super::{Part, Storm};
 use crate::limits::{
     ATTEMPTS_MAX, CONNECTIONS_MAX, OUTSTANDING_MAX, STORM_BACKOFF_MIN, USER_MESSAGES_MAX, USER_RATE_PER_S_MAX,
 };
@@ -18,6 +18,13 @@ pub enum PlanError {
     /// Nobody, or more than can be numbered.
     Connections {
         /// How many were asked for.
+        connections: u64,
+    },
+    /// A part without users.
+    EmptyPart {
+        /// Which.
+        part: Part,
+        /// Users of the whole plan.
         connections: u64,
     },
     /// Somebody would be without a partner.
@@ -102,6 +109,10 @@ impl fmt::Display for PlanError {
             PlanError::Connections { connections } => {
                 write!(f, "{connections} users are more than one plan can number: at most {CONNECTIONS_MAX}")
             }
+            PlanError::EmptyPart { part, connections } => write!(
+                f,
+                "part {part} of {connections} users has nobody: take fewer parts, or more users"
+            ),
             PlanError::OddUsers { connections } => write!(
                 f,
                 "{connections} users leave one without a partner: set --connections to {} or {}",
