@@ -4,15 +4,20 @@
 
 mod admin;
 mod args;
+mod capacity;
+mod child;
 mod exit;
+mod fresh;
 mod lab;
 mod load;
+mod noise;
 mod prepare;
 mod proc;
 mod report;
 mod reserve;
 mod run;
 mod scenario;
+mod series;
 mod serve;
 mod signals;
 mod utc;
@@ -30,7 +35,9 @@ fn main() -> ExitCode {
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let flags = matches.subcommand().map_or(&matches, |(_, flags)| flags);
     let outcome: Outcome = match &cli.command {
+        Command::Run(args) if args.series.is_wanted() => series::run(args, flags),
         Command::Run(args) => run::run(args, flags),
+        Command::Capacity(args) => capacity::run(args, flags),
         Command::Serve(args) => serve::serve(args),
         Command::Load(args) => load::load(args),
         Command::Lab => lab::rehearse(),

@@ -99,7 +99,7 @@ pub(crate) fn threads(
     files: u64,
     backend: Backend,
 ) -> Result<usize, Failure> {
-    let most = plan.lanes() as usize;
+    let most = plan.threads_max();
     if let Some(told) = told {
         let threads = told_threads("--threads", told)?;
         if threads > most {
@@ -119,7 +119,7 @@ pub(crate) fn threads(
             threads as u64 <= throng_tune::limits::THREADS_MAX
                 && needed as u64 <= throng_tune::limits::THREADS_MAX
         });
-        let needed = needed.ok_or_else(|| too_few_files(plan.connections, files, "threads"))?;
+        let needed = needed.ok_or_else(|| too_few_files(plan.users(), files, "threads"))?;
         if needed <= threads {
             return Ok(threads);
         }
@@ -201,7 +201,7 @@ pub(crate) fn sources(
     from: Option<Network>,
 ) -> Result<Sources, Failure> {
     let sources = match engine {
-        Engine::Kernel(_) => Sources::plan(targets, plan.connections, port_range()?, from),
+        Engine::Kernel(_) => Sources::plan(targets, plan.users(), port_range()?, from),
         Engine::Tun(_) => Sources::of_users(targets),
     };
     sources.map_err(|error| Failure::broke(chain(&error)))
@@ -225,9 +225,11 @@ pub(crate) fn target(
         targets: sources.targets().len() as u64,
         loopback,
     };
+    // Of a server that is here the other parts want something, too.
+    let connections = if server.is_some() { plan.connections } else { plan.users() };
     Target {
-        connections: plan.connections,
-        connect_rate_per_s: plan.connections as f64 / plan.ramp.lasts().as_secs_f64().max(1e-3),
+        connections,
+        connect_rate_per_s: connections as f64 / plan.ramp.lasts().as_secs_f64().max(1e-3),
         server: server.map(serve),
         generator: Some((load, from)),
     }

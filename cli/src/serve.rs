@@ -105,6 +105,7 @@ fn config(args: &ServeArgs, backend: &Selected, cpus: Vec<usize>, shards: usize)
         login_timeout: args.login_timeout.unwrap_or(default.login_timeout),
         idle_timeout: args.idle_timeout.unwrap_or(default.idle_timeout),
         delay_per_turn: args.server.delay_per_turn.unwrap_or_default(),
+        work_per_message: args.server.work_per_message.unwrap_or_default(),
         // Unknown to clients, and different at every start.
         seed: (now.as_nanos() as u64) ^ u64::from(std::process::id()).rotate_left(48),
         // Seconds since 1970 grow from one start to the next, until 2106, unless two starts fall into one second.

@@ -73,6 +73,6 @@ mod tests {
         };
         assert_eq!(format!("{:?}", run.plan), format!("{:?}", load.plan));
         assert_eq!(format!("{:?}", run.report), format!("{:?}", load.report));
-        assert_eq!(run.backend.backend, load.backend.backend);
+        assert_eq!(run.local.backend.backend, load.backend.backend);
     }
 }

@@ -5,20 +5,22 @@
 
 mod forward;
 mod plan;
+mod series;
 mod sides;
 pub(crate) mod values;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use clap::{Args, Parser, Subcommand};
-use throng_loadgen::Network;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use throng_loadgen::{Network, Part};
 
 use crate::lab::Told;
 
 pub(crate) use forward::forward;
 pub(crate) use plan::PlanFlags;
+pub(crate) use series::{JudgingFlags, SeriesFlags};
 pub(crate) use sides::{BackendFlag, EngineName, FiguresFlags, GeneratorFlags, ReportFlags, ServerFlags};
 
 /// How many people can one machine keep connected, what does each of them cost, and did a change make that better?
@@ -44,6 +46,8 @@ Start with:  throng run";
 pub(crate) enum Command {
     /// Server, users and report, on this machine
     Run(RunArgs),
+    /// The most connections, or the highest rate, that still does what is asked
+    Capacity(CapacityArgs),
     /// The server alone
     Serve(ServeArgs),
     /// The users alone, against a server that is already there
@@ -51,7 +55,7 @@ pub(crate) enum Command {
     /// Whether a lab can be made without root's rights: `run` asks a child before it tries.
     #[command(hide = true)]
     Lab,
-    /// Read what runs left behind
+    /// Read what runs left behind, and compare it
     #[command(subcommand)]
     Report(ReportCommand),
     /// The scenarios that come with Throng
@@ -61,7 +65,7 @@ pub(crate) enum Command {
 
 /// `throng run`.
 #[derive(Args, Debug)]
-#[command(after_help = RUN_EXAMPLES)]
+#[command(after_help = RUN_EXAMPLES, args_override_self = true)]
 pub(crate) struct RunArgs {
     /// A scenario's name (see `throng scenario list`) or a TOML file
     #[arg(value_name = "SCENARIO|FILE", default_value = "pairs")]
@@ -71,6 +75,86 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) plan: PlanFlags,
 
+    /// How it runs.
+    #[command(flatten)]
+    pub(crate) local: LocalFlags,
+
+    /// Say what the run would take and what stands in its way; start nothing. Exit code 0: it fits; 1: it does not
+    #[arg(long, help_heading = "How it runs")]
+    pub(crate) dry_run: bool,
+
+    /// The figures.
+    #[command(flatten)]
+    pub(crate) report: ReportFlags,
+
+    /// Many runs.
+    #[command(flatten)]
+    pub(crate) series: SeriesFlags,
+
+    /// A run of a series: stop when stdin closes, as on SIGINT.
+    #[arg(long, hide = true)]
+    pub(crate) until_stdin_closes: bool,
+}
+
+/// `throng capacity`.
+#[derive(Args, Debug)]
+#[command(after_help = CAPACITY_EXAMPLES, args_override_self = true)]
+pub(crate) struct CapacityArgs {
+    /// A scenario's name (see `throng scenario list`) or a TOML file [default: pairs for a rate, idle for connections]
+    #[arg(value_name = "SCENARIO|FILE")]
+    pub(crate) scenario: Option<String>,
+
+    /// What is searched for
+    #[arg(long, value_name = "WHAT")]
+    pub(crate) find: FindName,
+
+    /// The most that is tried [default: 10m messages/s, or 100m connections]
+    #[arg(long, value_name = "N", value_parser = values::positive)]
+    pub(crate) max: Option<u64>,
+
+    /// The smallest step of the search, in percent of the load
+    #[arg(long, value_name = "PERCENT", value_parser = values::percent, default_value = "5")]
+    pub(crate) precision: f64,
+
+    /// When the search ends although it could be more exact
+    #[arg(long, value_name = "TIME", value_parser = values::time_above_zero, default_value = "10m")]
+    pub(crate) time_limit: Duration,
+
+    /// What the users do; the rate or the connections are where the search begins.
+    #[command(flatten)]
+    pub(crate) plan: PlanFlags,
+
+    /// How it runs.
+    #[command(flatten)]
+    pub(crate) local: LocalFlags,
+
+    /// The figures.
+    #[command(flatten)]
+    pub(crate) report: ReportFlags,
+}
+
+/// What a search looks for.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FindName {
+    /// Users connected at once.
+    Connections,
+    /// Messages per second.
+    Rate,
+}
+
+const CAPACITY_EXAMPLES: &str = "\
+Examples:
+  throng capacity --find rate --threshold 'p99<20ms'                  messages/s of 1,000 users
+  throng capacity --find rate -c 100k -r 10k --threshold 'p99<50ms'   of 100,000, beginning at 10,000/s
+  throng capacity --find connections --threshold 'login.p99<1s'       users that this machine keeps
+
+Every trial is a run of its own, and holds when its verdict is PASS. The answer is the load that holds half of the time, with
+its 95 % interval, and what gave out there. Where that is the generator, it is a lower bound, and says so. The last line on
+stdout is the path of the folder with capacity.json and all runs.";
+
+/// How a server and its users run on this machine.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct LocalFlags {
     /// Either side's backend.
     #[command(flatten)]
     pub(crate) backend: BackendFlag,
@@ -96,14 +180,6 @@ pub(crate) struct RunArgs {
     /// would measure it
     #[arg(long, help_heading = "How it runs")]
     pub(crate) prefault: bool,
-
-    /// Say what the run would take and what stands in its way; start nothing. Exit code 0: it fits; 1: it does not
-    #[arg(long, help_heading = "How it runs")]
-    pub(crate) dry_run: bool,
-
-    /// The figures.
-    #[command(flatten)]
-    pub(crate) report: ReportFlags,
 }
 
 const RUN_EXAMPLES: &str = "\
@@ -115,6 +191,9 @@ Examples:
   throng run --threshold 'p99<50ms' -q || ...    a gate for CI
   throng run -c 1m --dry-run                     would that fit here?
   throng run idle -c 1m --prefault               on memory that was touched before
+  throng run --repeat 12 -o old                  how much do the figures vary?
+  throng run --closed-loop 8 --against '--backend epoll'      which backend is better? (takes 24 runs)
+  throng run --closed-loop 8 --against ./old/throng --gate    did my change make it worse?
 
 Server and users each get half of the cores that this process may use, unless --serve-cpus or --load-cpus say otherwise.
 The last line on stdout is the path of the run folder.";
@@ -195,6 +274,14 @@ pub(crate) struct LoadArgs {
     #[command(flatten)]
     pub(crate) generator: GeneratorFlags,
 
+    /// Play one part of the plan, as 1/4: other generators play the others, and `throng report merge` puts them together
+    #[arg(long, value_name = "NUMBER/OF", default_value = "1/1", help_heading = "How it runs")]
+    pub(crate) part: Part,
+
+    /// Begin at this moment, as 2026-01-31T09:30:00Z, so that several generators begin together; their clocks should agree
+    #[arg(long, value_name = "TIME", value_parser = values::moment, help_heading = "How it runs")]
+    pub(crate) start_at: Option<SystemTime>,
+
     /// Addresses that may be loaded, as 10.0.0.5 or 10.0.0.0/24; repeatable. Loopback always may
     #[arg(long, value_name = "CIDR", value_parser = values::network, help_heading = "How it runs")]
     pub(crate) allow_target: Vec<Network>,
@@ -222,6 +309,7 @@ Examples:
   throng load 127.0.0.1:7 --protocol echo -c 100 -r 10k             any echo server
   throng load 127.0.0.1:6379 --protocol connect -c 5k --server-pid $(pidof redis-server)
   throng load chat.example.com:7400 --allow-target 10.0.0.0/24 -c 50k
+  throng load 10.0.0.5:7400 --part 1/2 --start-at 2026-01-31T09:30:00Z -c 2m ..    half of the users; 2/2 elsewhere
 
 A load generator is a weapon against the wrong address. Loopback is always allowed; any other address must be named by
 --allow-target, or by a line of ~/.config/throng/targets.";
@@ -238,7 +326,62 @@ pub(crate) enum ReportCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Print the JSON Schema of summary.json
+    Schema,
+    /// Say whether one thing is better than another, and how sure that is
+    #[command(after_help = COMPARE_HELP)]
+    Compare(CompareArgs),
 }
+
+/// `throng report compare`.
+#[derive(Args, Debug)]
+pub(crate) struct CompareArgs {
+    /// What is compared with: a run folder, a folder of them, or (alone) what `run --against` left behind
+    #[arg(value_name = "BASELINE")]
+    pub(crate) baseline: PathBuf,
+
+    /// What is judged
+    #[arg(value_name = "CANDIDATE")]
+    pub(crate) candidate: Option<PathBuf>,
+
+    /// Compare although the runs differ in what must be equal; the differences then stand on top
+    #[arg(long)]
+    pub(crate) force: bool,
+
+    /// How to print it
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) format: Format,
+
+    /// The same as --format json
+    #[arg(long, conflicts_with = "format")]
+    pub(crate) json: bool,
+
+    /// Which figures, and what follows.
+    #[command(flatten)]
+    pub(crate) judging: JudgingFlags,
+}
+
+/// How a comparison is printed.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// For a terminal.
+    Text,
+    /// Everything, for programs.
+    Json,
+    /// A table for a pull request.
+    Markdown,
+    /// A row per metric.
+    Csv,
+    /// Bencher Metric Format.
+    Bencher,
+}
+
+const COMPARE_HELP: &str = "\
+A verdict takes 12 runs of each: six blocks of `throng run --against`, or folders of 12 runs each. With fewer the answer is `cannot
+tell`. What is better or worse is so by the interval of the ratio, by more than the noise of this machine, and by a p-value that
+is corrected for the number of metrics.
+
+Exit codes: 0, or with --gate: 99 something is worse, 98 it cannot be told.";
 
 /// `throng scenario`.
 #[derive(Subcommand, Debug)]

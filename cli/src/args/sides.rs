@@ -42,6 +42,10 @@ pub(crate) struct ServerFlags {
     /// Makes every shard sleep this long per turn: a slow server on purpose
     #[arg(long, value_name = "TIME", value_parser = values::time, hide = true)]
     pub(crate) delay_per_turn: Option<Duration>,
+
+    /// Makes every shard compute this long per message: a server that costs more on purpose
+    #[arg(long, value_name = "TIME", value_parser = values::time, hide = true)]
+    pub(crate) work_per_message: Option<Duration>,
 }
 
 /// The generator's engines.

@@ -1,10 +1,14 @@
 //! How people write counts, times and pairs on a command line.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use throng_loadgen::{Network, Protocol, Reconnect};
 use throng_reactor::Requested;
+use throng_report::Metric;
+use throng_report::metric::UnknownMetric;
 use throng_report::threshold::{Threshold, ThresholdError};
+
+use crate::utc;
 
 /// A count: digits, optionally a fraction, optionally one of k, K (thousand), m, M (million), g, G (thousand million).
 pub(crate) fn count(text: &str) -> Result<u64, String> {
@@ -68,12 +72,26 @@ pub(crate) fn time(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(number * seconds).map_err(|_| format!("`{text}` is too long"))
 }
 
+/// A share in percent, above 0 and below 100.
+pub(crate) fn percent(text: &str) -> Result<f64, String> {
+    let digits = text.strip_suffix('%').unwrap_or(text).trim();
+    let percent = decimal(digits)?;
+    let fits = percent > 0.0 && percent < 100.0;
+    fits.then_some(percent / 100.0).ok_or_else(|| format!("`{text}` is not above 0 and below 100 percent"))
+}
+
 /// A time above zero.
 pub(crate) fn time_above_zero(text: &str) -> Result<Duration, String> {
     match time(text)? {
         Duration::ZERO => Err("must be longer than zero".to_owned()),
         time => Ok(time),
     }
+}
+
+/// A moment, RFC 3339 in UTC.
+pub(crate) fn moment(text: &str) -> Result<SystemTime, String> {
+    utc::from_rfc3339(text)
+        .ok_or_else(|| format!("`{text}` is not a moment: UTC, as 2026-01-31T09:30:00Z (date -u +%FT%TZ)"))
 }
 
 /// One point of a ramp, `TIME:CONNECTIONS`.
@@ -115,6 +133,11 @@ pub(crate) fn network(text: &str) -> Result<Network, String> {
 /// A condition on a figure.
 pub(crate) fn threshold(text: &str) -> Result<Threshold, String> {
     text.parse().map_err(|error: ThresholdError| error.to_string())
+}
+
+/// The name of a figure.
+pub(crate) fn metric(text: &str) -> Result<Metric, String> {
+    text.parse().map_err(|error: UnknownMetric| error.to_string())
 }
 
 /// A backend's name.

@@ -51,7 +51,9 @@ const ROW: Duration = Duration::from_secs(1);
 
 /// Runs the command.
 pub(crate) fn load(args: &LoadArgs) -> Outcome {
-    let plan = prepare::plan(&args.scenario, &args.plan)?;
+    let plan = prepare::plan(&args.scenario, &args.plan)?
+        .with_part(args.part)
+        .map_err(|error| Failure::usage(prepare::chain(&error)))?;
     let selected =
         backend::select(args.backend.backend).map_err(|error| Failure::broke(error.to_string()))?;
     let cpus = match &args.generator.load_cpus {
@@ -76,14 +78,18 @@ pub(crate) fn load(args: &LoadArgs) -> Outcome {
         Some(told) => told.warnings.clone(),
         None => prepare::preflight(&wanted, &prepare::machine()?, args.generator.force)?,
     };
-    let started = SystemTime::now();
-    let guard = Guard::new(args.generator.memory_reserve, plan.connections);
-    let folder = folder(args.report.out.clone(), &plan, started)?;
-    write::plan(&folder, &plan)?;
-
     let (stops, asked) = channel::<Stop>();
     signals::watch(&stops, args.until_stdin_closes)
         .map_err(|error| Failure::broke(format!("cannot watch for signals: {error}")))?;
+    let named_after = args.start_at.unwrap_or_else(SystemTime::now);
+    let folder = folder(args.report.out.clone(), &plan, named_after)?;
+    if !wait_for(args.start_at, &asked)? {
+        return Ok(Exit::Interrupted);
+    }
+    let started = SystemTime::now();
+    let guard = Guard::new(args.generator.memory_reserve, plan.users());
+    write::plan(&folder, &plan)?;
+
     let sockets = u64::from(server.is_here()) + u64::from(matches!(engine, Engine::Kernel(_)));
     let capture = capture(&args.generator, &engine)?;
     let mut record = Record::begin(server, guard, &targets, sockets);
@@ -106,6 +112,17 @@ pub(crate) fn load(args: &LoadArgs) -> Outcome {
     }
     let measured = Measured { plan: &plan, outcome: &outcome, started, cpus: &cpus };
     finish(args, &folder, &record, &measured)
+}
+
+/// Waits for the moment at which all parts of a plan begin. False: somebody wants an end.
+fn wait_for(moment: Option<SystemTime>, asked: &Receiver<Stop>) -> Result<bool, Failure> {
+    let Some(moment) = moment else { return Ok(true) };
+    let Ok(left) = moment.duration_since(SystemTime::now()) else {
+        let why = format!("--start-at {} is past", utc::rfc3339(moment));
+        return Err(Failure::usage(why));
+    };
+    eprintln!("throng: beginning in {:.1} s, at {}", left.as_secs_f64(), utc::rfc3339(moment));
+    Ok(asked.recv_timeout(left) == Err(RecvTimeoutError::Timeout))
 }
 
 /// Where packets are to be written down.

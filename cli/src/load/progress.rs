@@ -29,7 +29,7 @@ impl Display {
             terminal: std::io::stderr().is_terminal(),
             quiet,
             measured_s: plan.duration.as_secs_f64(),
-            users: plan.connections,
+            users: plan.users(),
             shown: None,
             last_plain_s: 0,
             last_established: 0,

@@ -1,17 +1,16 @@
-//! The two processes of a run. Each holds the reading end of a pipe as its stdin and ends when we close the other, or when we
-//! are gone, however we went.
+//! The two processes of a run.
 
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::process::{ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::child::{Held, this_program};
 use crate::exit::Exit;
 use crate::signals::Stop;
 
@@ -23,40 +22,6 @@ const FINISH_TIME: Duration = Duration::from_secs(15);
 const ENDED_PER_S: u64 = 20_000;
 /// How often to look whether a child ended.
 const LOOK: Duration = Duration::from_millis(20);
-
-/// A child that cannot outlive this value: it is killed, and waited for, when dropped.
-struct Held {
-    child: Child,
-    stdin: Option<ChildStdin>,
-}
-
-impl Held {
-    fn start(command: &mut Command) -> Result<Held, String> {
-        // A group of its own: Ctrl-C in a terminal is for us, and we end the children in order.
-        let child = command.stdin(Stdio::piped()).process_group(0).spawn();
-        let mut child =
-            child.map_err(|error| format!("cannot start {}: {error}", command.get_program().display()))?;
-        Ok(Held { stdin: child.stdin.take(), child })
-    }
-
-    fn ended(&mut self) -> Result<Option<ExitStatus>, String> {
-        self.child.try_wait().map_err(|error| format!("cannot look after a child process: {error}"))
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        // Both fail for a child that has ended and was waited for, and then there is nothing to do.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn this_program() -> Result<Command, String> {
-    std::env::current_exe()
-        .map(Command::new)
-        .map_err(|error| format!("cannot find this program's own file: {error}"))
-}
 
 /// The server's process.
 pub(super) struct Server {
@@ -82,7 +47,7 @@ impl Server {
             .arg(format!("--admin=127.0.0.1:{}", ports[1]))
             .args(flags);
         let mut held = Held::start(command.stdout(Stdio::piped()).stderr(file))?;
-        let stdout = held.child.stdout.take().ok_or("the server has no stdout")?;
+        let stdout = held.stdout().ok_or("the server has no stdout")?;
         let (lines, first) = channel();
         thread::spawn(move || {
             let mut line = String::new();
@@ -116,7 +81,7 @@ impl Server {
 
     /// Drains it; `connections` are those that it may still have. Whoever asks for an end meanwhile has it killed.
     pub(super) fn finish(&mut self, connections: u64, asked: &Receiver<Stop>) -> Result<(), String> {
-        self.held.stdin = None;
+        self.held.ask_to_end();
         let patience = patience(connections);
         let until = Instant::now() + patience;
         while Instant::now() < until {
@@ -160,7 +125,7 @@ impl Load {
 
     /// Asks for an early end: it drains and writes its report.
     pub(super) fn stop(&mut self) {
-        self.0.stdin = None;
+        self.0.ask_to_end();
     }
 
     /// How it ended, if it did.

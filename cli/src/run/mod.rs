@@ -68,7 +68,7 @@ pub(crate) fn run(args: &RunArgs, matches: &ArgMatches) -> Outcome {
     if args.dry_run {
         return Ok(dry::show(&sized, &told));
     }
-    told.warnings.extend(prepare::preflight(&sized.target, &sized.machine, args.generator.force)?);
+    told.warnings.extend(prepare::preflight(&sized.target, &sized.machine, args.local.generator.force)?);
     let say = |text: String| {
         if !args.report.quiet {
             eprintln!("throng: {text}");
@@ -83,7 +83,7 @@ pub(crate) fn run(args: &RunArgs, matches: &ArgMatches) -> Outcome {
     let started = SystemTime::now();
     let path = args.report.out.clone().unwrap_or_else(|| default_folder(&sized.plan, started));
     let folder = RunFolder::create(&path).map_err(|error| Failure::usage(error.to_string()))?;
-    if args.prefault {
+    if args.local.prefault {
         let wanted = Memory::of(&sized.target, sized.machine.files_per_table).total();
         let wanted_text = bytes(wanted as f64);
         say(format!("touching {wanted_text} of memory"));
@@ -103,8 +103,8 @@ pub(crate) fn run(args: &RunArgs, matches: &ArgMatches) -> Outcome {
 
 /// Opens the lab, unless the run is to be on the host.
 fn lab(args: &RunArgs, plan: &Plan) -> Result<Told, Failure> {
-    let in_user_space = args.generator.engine == EngineName::Tun;
-    if args.no_lab {
+    let in_user_space = args.local.generator.engine == EngineName::Tun;
+    if args.local.no_lab {
         if in_user_space {
             let why = "--engine tun makes devices and takes addresses: in a lab alone, so not with --no-lab";
             return Err(Failure::usage(why.to_owned()));
@@ -114,25 +114,28 @@ fn lab(args: &RunArgs, plan: &Plan) -> Result<Told, Failure> {
     let outside = host::sysctls();
     // Both ends of each connection are in it, unless one is no socket.
     let ends = if in_user_space { 1 } else { 2 };
-    let lab = lab::open(args.lab || in_user_space, ends * plan.connections)?;
+    let lab = lab::open(args.local.lab || in_user_space, ends * plan.connections)?;
     let warning = (!lab.made || !lab.refused.is_empty()).then(|| lab::describe(&lab));
     Ok(Told { warnings: warning.into_iter().collect(), ..Told::new(Some(lab), outside) })
 }
 
 fn size(args: &RunArgs, plan: Plan, outside: &Machine) -> Result<Sized, Failure> {
     let machine = prepare::machine()?.with_settings_of(outside);
-    let backend = backend::select(args.backend.backend).map_err(|error| Failure::broke(error.to_string()))?;
+    let backend =
+        backend::select(args.local.backend.backend).map_err(|error| Failure::broke(error.to_string()))?;
     let allowed = prepare::allowed_cores()?;
-    let split = Split::new(&allowed, args.server.serve_cpus.as_ref(), args.generator.load_cpus.as_ref());
+    let split =
+        Split::new(&allowed, args.local.server.serve_cpus.as_ref(), args.local.generator.load_cpus.as_ref());
     let files = prepare::files_per_table()?;
     let holder = prepare::holder(&backend);
-    let shards = prepare::shards(plan.connections, args.server.shards, split.serve.0.len(), files, holder)?;
-    let users = prepare::generator_holder(&args.generator, &backend);
-    let threads = prepare::threads(&plan, args.generator.threads, split.load.0.len(), files, users)?;
-    let engine = prepare::engine(&args.generator, args.backend.backend, &plan, threads)?;
+    let shards =
+        prepare::shards(plan.connections, args.local.server.shards, split.serve.0.len(), files, holder)?;
+    let users = prepare::generator_holder(&args.local.generator, &backend);
+    let threads = prepare::threads(&plan, args.local.generator.threads, split.load.0.len(), files, users)?;
+    let engine = prepare::engine(&args.local.generator, args.local.backend.backend, &plan, threads)?;
     // Which port the server will have does not matter to the addresses.
     let server: SocketAddr = ([127, 0, 0, 1], 1).into();
-    let sources = prepare::sources(&[server], &plan, &engine, args.generator.source_ip)?;
+    let sources = prepare::sources(&[server], &plan, &engine, args.local.generator.source_ip)?;
     let target = prepare::target(&plan, Some((shards, holder)), (threads, users), &sources);
     Ok(Sized { plan, backend, split, shards, threads, engine, sources, target, machine })
 }
@@ -140,7 +143,7 @@ fn size(args: &RunArgs, plan: Plan, outside: &Machine) -> Result<Sized, Failure>
 /// Starts both, waits for the users, then ends the server.
 fn play(args: &RunArgs, matches: &ArgMatches, sized: &Sized, told: &Told, folder: &RunFolder) -> Outcome {
     let (stops, asked) = channel::<Stop>();
-    signals::watch(&stops, false)
+    signals::watch(&stops, args.until_stdin_closes)
         .map_err(|error| Failure::broke(format!("cannot watch for signals: {error}")))?;
     let commands = Cli::command();
     let flags = |name: &str, except: &[&str]| {
@@ -148,7 +151,7 @@ fn play(args: &RunArgs, matches: &ArgMatches, sized: &Sized, told: &Told, folder
         forward(matches, command, except)
     };
     let log = folder.path().join(SERVER_LOG);
-    let mut words = flags("serve", &["connections", "shards", "serve_cpus"]);
+    let mut words = flags("serve", &["connections", "shards", "serve_cpus", "until_stdin_closes"]);
     words.push(format!("--connections={}", sized.plan.connections).into());
     words.push(format!("--shards={}", sized.shards).into());
     words.push(format!("--serve-cpus={}", sized.split.serve).into());
@@ -161,7 +164,7 @@ fn play(args: &RunArgs, matches: &ArgMatches, sized: &Sized, told: &Told, folder
     let mut server = Server::start(listen, ports, &words, &log)
         .map_err(|why| Failure::broke(format!("{why}{}", tail(&log))))?;
 
-    let mut words = flags("load", &["threads", "load_cpus", "out"]);
+    let mut words = flags("load", &["threads", "load_cpus", "out", "until_stdin_closes"]);
     words.push(format!("--threads={}", sized.threads).into());
     words.push(format!("--load-cpus={}", sized.split.load).into());
     words.push(format!("--server-admin={}", server.admin()).into());

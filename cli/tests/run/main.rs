@@ -1,11 +1,14 @@
 //! The program as its users meet it: real processes, real sockets on loopback, real run folders.
 #![allow(clippy::unwrap_used)] // in tests a panic with its line is the message
 
+mod capacity;
 mod faults;
 mod foreign;
 mod harness;
+mod invalid;
 mod lab;
 mod memory;
+mod series;
 mod storm;
 mod users;
 mod whole;

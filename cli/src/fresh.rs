@@ -1,0 +1,102 @@
+//! One `throng run` in processes of its own, for those who make many.
+
+use std::ffi::OsString;
+use std::io::Read;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
+
+use crate::child::{Held, this_program};
+use crate::exit::{Exit, Failure};
+use crate::signals::Stop;
+
+/// How often to look whether a run ended.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// A run to be made.
+pub(crate) struct Fresh<'a> {
+    /// Another build of Throng; `None` for this one.
+    pub(crate) program: Option<&'a Path>,
+    /// The scenario, or its file.
+    pub(crate) scenario: &'a str,
+    /// Flags of `run`.
+    pub(crate) flags: &'a [OsString],
+}
+
+impl Fresh<'_> {
+    fn command(&self) -> Result<Command, Failure> {
+        let mut command = match self.program {
+            Some(program) => Command::new(program),
+            None => this_program().map_err(Failure::broke)?,
+        };
+        command.args(["run", "--until-stdin-closes"]).args(self.flags).arg(self.scenario);
+        Ok(command)
+    }
+
+    /// Makes it, quietly, with its report at `out`. `None`: somebody asked for an end meanwhile, and it ended.
+    ///
+    /// # Errors
+    /// It cannot be started or watched.
+    pub(crate) fn play(&self, out: &Path, asked: &Receiver<Stop>) -> Result<Option<Exit>, Failure> {
+        let mut folder = OsString::from("--out=");
+        folder.push(out);
+        let mut command = self.command()?;
+        // What a quiet run prints is its folder's name.
+        command.arg("--quiet").arg(folder).stdout(Stdio::null());
+        let mut held = Held::start(&mut command).map_err(Failure::broke)?;
+        let mut stopping = false;
+        loop {
+            if let Some(status) = held.ended().map_err(Failure::broke)? {
+                return Ok((!stopping).then(|| Exit::from_code(status.code())));
+            }
+            if asked.recv_timeout(LOOK).is_ok() {
+                if stopping {
+                    return Ok(None); // dropped, it is killed
+                }
+                stopping = true;
+                held.ask_to_end();
+            }
+        }
+    }
+
+    /// What stands in its way on this machine, as `--dry-run` tells; `None` when nothing does.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub(crate) fn obstacle(&self) -> Result<Option<String>, Failure> {
+        let mut command = self.command()?;
+        command.arg("--dry-run").stdout(Stdio::piped());
+        let mut held = Held::start(&mut command).map_err(Failure::broke)?;
+        let mut text = String::new();
+        if let Some(mut stdout) = held.stdout() {
+            let failed = |error| Failure::broke(format!("cannot read what a dry run says: {error}"));
+            stdout.read_to_string(&mut text).map_err(failed)?;
+        }
+        Ok(in_the_way(&text))
+    }
+}
+
+/// The lines of a dry run that say what is in the way.
+fn in_the_way(text: &str) -> Option<String> {
+    let mut lines = text.lines().skip_while(|line| !line.starts_with("in the way"));
+    let first = lines.next()?.trim_start_matches("in the way").trim();
+    if first == "nothing" {
+        return None;
+    }
+    let more = lines.take_while(|line| line.starts_with(' ')).map(str::trim);
+    Some(std::iter::once(first).chain(more).collect::<Vec<_>>().join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_in_the_way_is_read_from_a_dry_run() {
+        let text = "time         3 s\nin the way   memory: 9 GB\n             ports\nadvice       nothing\n";
+        assert_eq!(in_the_way(text).as_deref(), Some("memory: 9 GB; ports"));
+        assert_eq!(in_the_way("in the way   nothing\nadvice       a\n"), None);
+        assert_eq!(in_the_way(""), None);
+    }
+}

@@ -1,0 +1,237 @@
+//! `throng run --repeat` and `--against`: the same plan many times, each time in fresh processes.
+//!
+//! Two arms take turns in blocks of ABBA (A is what is compared with), so that what the machine does meanwhile hits both. A block with a
+//! run that is INVALID says nothing and is made anew, a few times.
+
+mod against;
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Instant, SystemTime};
+
+use clap::{ArgMatches, CommandFactory};
+use throng_report::compare::{self, Comparison, Judgement, Runs};
+use throng_report::schema::{Arm, Series, Verdict};
+use throng_report::{RunFolder, Summary, folder, spread};
+
+use crate::args::{Cli, RunArgs, forward};
+use crate::exit::{Exit, Failure, Outcome};
+use crate::fresh::Fresh;
+use crate::load::default_folder;
+use crate::noise;
+use crate::prepare;
+use crate::signals::{self, Stop};
+
+use against::Against;
+
+/// Which arm runs when, within a block.
+const BLOCK: [Arm; 4] = [Arm::Baseline, Arm::Candidate, Arm::Candidate, Arm::Baseline];
+/// Flags of this command that its runs do not get, or get from here.
+const OWN_FLAGS: [&str; 9] =
+    ["repeat", "against", "blocks", "metric", "gate", "out", "json", "quiet", "until_stdin_closes"];
+/// Where a comparison stands in the folder of its runs.
+const COMPARISON: &str = "comparison.json";
+
+/// Runs the command.
+pub(crate) fn run(args: &RunArgs, matches: &ArgMatches) -> Outcome {
+    let against = args.series.against.as_deref().map(Against::parse).transpose().map_err(Failure::usage)?;
+    let plan = prepare::plan(&args.scenario, &args.plan)?;
+    let started = SystemTime::now();
+    let home = args.report.out.clone().unwrap_or_else(|| {
+        let mut name = default_folder(&plan, started).into_os_string();
+        name.push("-series");
+        PathBuf::from(name)
+    });
+    if home.read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
+        let why = format!("{} is not empty: name another folder with --out", home.display());
+        return Err(Failure::usage(why));
+    }
+    let (stops, asked) = channel::<Stop>();
+    signals::watch(&stops, args.until_stdin_closes)
+        .map_err(|error| Failure::broke(format!("cannot watch for signals: {error}")))?;
+    let commands = Cli::command();
+    let command = commands.find_subcommand("run").expect("a command of this program");
+    let mut player = Player {
+        scenario: args.scenario.clone(),
+        flags: forward(matches, command, &OWN_FLAGS),
+        against,
+        id: crate::utc::file_name(started),
+        home: home.clone(),
+        is_quiet: args.report.quiet,
+        asked,
+        number: 0,
+        began: Instant::now(),
+    };
+    let ended = match args.series.repeat {
+        Some(count) => player.repeat(count),
+        None => player.blocks(args.series.blocks),
+    };
+    // Whatever happened, what was made is there, and is worth a look.
+    let exit = match args.series.repeat {
+        Some(_) => say_spread(args, &home),
+        None => say_comparison(args, &home),
+    };
+    println!("{}", home.display());
+    match ended? {
+        Exit::Pass => exit,
+        interrupted => Ok(interrupted),
+    }
+}
+
+/// Makes the runs of a series.
+struct Player {
+    scenario: String,
+    flags: Vec<OsString>,
+    against: Option<Against>,
+    id: String,
+    home: PathBuf,
+    is_quiet: bool,
+    asked: Receiver<Stop>,
+    number: u64,
+    began: Instant,
+}
+
+impl Player {
+    /// The same thing so many times.
+    fn repeat(&mut self, count: u64) -> Outcome {
+        for at in 0..count {
+            let path = self.home.join(format!("{:03}", at + 1));
+            if self.run(&path, Arm::Baseline, at / BLOCK.len() as u64 + 1, count)?.is_none() {
+                return Ok(Exit::Interrupted);
+            }
+        }
+        Ok(Exit::Pass)
+    }
+
+    /// Both in turn, until so many blocks are whole; for a broken one another is made, up to half as many.
+    fn blocks(&mut self, wanted: u64) -> Outcome {
+        let most = wanted + wanted.div_ceil(2);
+        let (mut whole, mut block) = (0, 0);
+        while whole < wanted && block < most {
+            block += 1;
+            let mut is_whole = true;
+            for (place, arm) in BLOCK.into_iter().enumerate() {
+                let path = self.home.join(arm.name()).join(format!("{block:02}-{}", place + 1));
+                let expected = (wanted + block - 1 - whole) * BLOCK.len() as u64;
+                match self.run(&path, arm, block, expected)? {
+                    Some(Verdict::Invalid) => is_whole = false,
+                    Some(_) => {}
+                    None => return Ok(Exit::Interrupted),
+                }
+            }
+            whole += u64::from(is_whole);
+        }
+        Ok(Exit::Pass)
+    }
+
+    /// One run of `expected`. `None`: somebody wants an end.
+    fn run(&mut self, path: &Path, arm: Arm, block: u64, expected: u64) -> Result<Option<Verdict>, Failure> {
+        self.number += 1;
+        let other = self.against.as_ref().filter(|_| arm == Arm::Baseline);
+        let mut flags = self.flags.clone();
+        flags.extend(other.iter().flat_map(|against| against.flags.iter().cloned()));
+        let program = other.and_then(|against| against.program.as_deref());
+        let fresh = Fresh { program, scenario: &self.scenario, flags: &flags };
+        let Some(exit) = fresh.play(path, &self.asked)? else { return Ok(None) };
+        if matches!(exit, Exit::Broke | Exit::Usage | Exit::Interrupted) {
+            let message = format!("run {} ended without a verdict; its message stands above", self.number);
+            return Err(Failure { exit, message });
+        }
+        let place = Series { id: self.id.clone(), arm, block, number: self.number };
+        let summary = mark(path, place).map_err(Failure::broke)?;
+        self.say(&summary, arm, expected);
+        Ok(Some(summary.verdict))
+    }
+
+    fn say(&self, summary: &Summary, arm: Arm, expected: u64) {
+        if self.is_quiet {
+            return;
+        }
+        let arm = if self.against.is_some() { format!(", {}", arm.name()) } else { String::new() };
+        let left =
+            self.began.elapsed().mul_f64(expected.saturating_sub(self.number) as f64 / self.number as f64);
+        let reason = summary.reasons.first().map_or_else(String::new, |reason| format!(" ({})", reason.text));
+        eprintln!(
+            "throng: run {} of {expected}{arm}: {}{reason}; about {} left",
+            self.number,
+            summary.verdict.word(),
+            throng_report::text::time(left.as_secs_f64().round() * 1e6),
+        );
+    }
+}
+
+/// Writes a run's place in the series into its report.
+fn mark(path: &Path, place: Series) -> Result<Summary, String> {
+    let mut summary = folder::open(path).map_err(|error| error.to_string())?;
+    summary.series = Some(place);
+    let folder = RunFolder::reopen(path).map_err(|error| error.to_string())?;
+    folder.write_summary(&summary).map_err(|error| error.to_string())?;
+    Ok(summary)
+}
+
+/// The runs below a folder, those that there are.
+fn made(path: &Path) -> Vec<Summary> {
+    let Ok(entries) = path.read_dir() else { return Vec::new() };
+    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    paths.sort();
+    let opened = paths.iter().filter_map(|path| folder::open(path).ok());
+    opened.filter(|run| run.series.is_some()).collect()
+}
+
+fn say_spread(args: &RunArgs, home: &Path) -> Outcome {
+    let runs = made(home);
+    noise::learn(&[&runs]);
+    if !args.report.quiet {
+        println!("{}", spread::render(&runs));
+    }
+    let worst = runs.iter().map(|run| run.verdict).max_by_key(|verdict| match verdict {
+        Verdict::Pass => 0,
+        Verdict::Invalid => 1,
+        Verdict::Fail => 2,
+    });
+    Ok(worst.map_or(Exit::Pass, Exit::from))
+}
+
+fn say_comparison(args: &RunArgs, home: &Path) -> Outcome {
+    let arms = [Arm::Baseline, Arm::Candidate];
+    let [baseline, candidate] = arms.map(|arm| made(&home.join(arm.name())));
+    if baseline.is_empty() || candidate.is_empty() {
+        return Ok(Exit::Pass); // why, was said
+    }
+    let known = noise::known().of(&baseline[0]);
+    let against = args.series.against.as_deref().unwrap_or_default();
+    let name = format!("`{against}`");
+    let compared = compare::compare(
+        Runs { name: &name, runs: &baseline },
+        Runs { name: "this", runs: &candidate },
+        &args.series.judging.metric,
+        &known,
+        false,
+    );
+    let comparison = compared.map_err(|error| Failure::broke(error.to_string()))?;
+    noise::learn(&[&baseline, &candidate]);
+    let json = serde_json::to_string_pretty(&comparison).expect("strings and numbers") + "\n";
+    let path = home.join(COMPARISON);
+    fs::write(&path, &json).map_err(|error| Failure::broke(format!("{}: {error}", path.display())))?;
+    let mut stdout = std::io::stdout().lock();
+    let colour = stdout.is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    // A closed stdout wants no comparison; the folder has it, and the exit code the verdict.
+    let _ = match (args.report.json, args.report.quiet) {
+        (true, _) => write!(stdout, "{json}"),
+        (_, true) => Ok(()),
+        _ => writeln!(stdout, "{}", compare::render(&comparison, colour)),
+    };
+    Ok(if args.series.judging.gate { gate(&comparison) } else { Exit::Pass })
+}
+
+/// The exit code of a gate.
+pub(crate) fn gate(comparison: &Comparison) -> Exit {
+    match comparison.judgement {
+        Judgement::Worse => Exit::Fail,
+        Judgement::CannotTell => Exit::Invalid,
+        Judgement::Better | Judgement::NoDifference => Exit::Pass,
+    }
+}

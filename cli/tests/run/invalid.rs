@@ -1,0 +1,105 @@
+//! Whatever makes a run INVALID, provoked: it is named, and ends with 98.
+//!
+//! Not here: values beyond a histogram's hour, and an account that does not add up; no run of a test's length has them. What shows in
+//! both is tested where it is judged, in `throng-report`.
+
+use std::process::Command;
+use std::time::Duration;
+
+use crate::harness::{LATE, Running, alone, child_with, codes, output, program, summary, throng, until};
+
+/// Runs this command, whose report goes to `home`, and expects the reason.
+fn is_invalid(command: &mut Command, home: &std::path::Path, code: &str) {
+    let done = output(command);
+    let text = format!("{}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+    assert_eq!(done.status.code(), Some(98), "{code}: {text}");
+    let summary = summary(home);
+    assert!(codes(&summary).contains(&code), "{code}: {:?}", summary.reasons);
+    let reason = summary.reasons.iter().find(|reason| reason.code == code).unwrap();
+    assert!(text.contains(reason.text.split(' ').next().unwrap()), "{code} is not said: {text}");
+}
+
+fn provoke(words: &[&str], code: &str) {
+    let home = tempfile::tempdir().unwrap();
+    let out = format!("--out={}", home.path().display());
+    is_invalid(throng(&["run", &out]).args(words), home.path(), code);
+}
+
+/// A shell in a network of its own, in which `meanwhile` happens beside a run with these words.
+fn shell(meanwhile: &str, words: &[&str], code: &str) {
+    let Some(unshare) = program("unshare") else { return };
+    let home = tempfile::tempdir().unwrap();
+    let mut command = Command::new(unshare);
+    command.args(["--net", "sh", "-c"]).arg(format!(
+        "ip link set lo up; {{ {meanwhile}; }} & exec {} run --no-lab {LATE} --out={} {}",
+        env!("CARGO_BIN_EXE_throng"),
+        home.path().display(),
+        words.join(" ")
+    ));
+    is_invalid(&mut command, home.path(), code);
+}
+
+#[test]
+fn a_generator_that_is_late_is_named() {
+    let _turn = alone();
+    provoke(&["-c", "20", "-r", "2k", "-d", "500ms", "-w", "100ms", "--send-lag-max=1us"], "send_lag");
+}
+
+#[test]
+fn a_plan_without_a_message_in_the_window_is_named() {
+    let _turn = alone();
+    provoke(&["-c", "20", "-r", "0.001", "-d", "100ms", "-w", "100ms", LATE], "nothing_planned");
+}
+
+#[test]
+fn memory_that_runs_short_is_named() {
+    let _turn = alone();
+    provoke(&["-c", "2k", "-d", "300ms", "--memory-reserve=100000g", "--force", LATE], "memory_guard");
+}
+
+#[test]
+fn ports_that_run_out_are_named() {
+    let _turn = alone();
+    let fewer = "sleep 1; echo 40000 40019 >/proc/sys/net/ipv4/ip_local_port_range";
+    let words = ["-c", "3k", "--connect-rate=1k", "-r", "100", "-d", "300ms", "-w", "100ms"];
+    shell(fewer, &words, "generator_ports");
+}
+
+#[test]
+fn a_setting_that_changes_during_the_run_is_named() {
+    let _turn = alone();
+    let change = "sleep 1; echo 0 >/proc/sys/net/ipv4/tcp_slow_start_after_idle";
+    shell(change, &["-c", "20", "-r", "100", "-d", "3s", "-w", "100ms"], "sysctl_changed");
+}
+
+#[test]
+fn descriptors_that_run_out_are_named() {
+    let _turn = alone();
+    let Some(prlimit) = program("prlimit") else { return };
+    let home = tempfile::tempdir().unwrap();
+    let out = format!("--out={}", home.path().display());
+    let words =
+        ["-c", "3k", "--connect-rate=1k", "-r", "100", "-d", "300ms", "-w", "100ms", "--backend=epoll", LATE];
+    let mut run = Running::start(throng(&["run", "-q", &out]).args(words));
+    let generator = until("the generator", || child_with(run.pid(), "load"));
+    until("the plan", || home.path().join("plan.json").exists().then_some(()));
+    std::thread::sleep(Duration::from_millis(500)); // some are connected
+    let less =
+        Command::new(prlimit).args(["--pid", &generator.to_string(), "--nofile=200:"]).status().unwrap();
+    assert!(less.success());
+    assert_eq!(run.wait().code(), Some(98));
+    let summary = summary(home.path());
+    assert!(codes(&summary).contains(&"generator_descriptors"), "{:?}", summary.reasons);
+}
+
+#[test]
+fn an_interrupted_run_is_named_and_has_a_code_of_its_own() {
+    let _turn = alone();
+    let home = tempfile::tempdir().unwrap();
+    let out = format!("--out={}", home.path().display());
+    let mut run = Running::start(&mut throng(&["run", "-c", "20", "-d", "1m", "-q", &out]));
+    until("the plan", || home.path().join("plan.json").exists().then_some(()));
+    crate::harness::signal(run.pid(), "INT");
+    assert_eq!(run.wait().code(), Some(130));
+    assert!(codes(&summary(home.path())).contains(&"interrupted"));
+}
