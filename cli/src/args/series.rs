@@ -10,7 +10,7 @@ use super::values;
 #[command(next_help_heading = "Many runs")]
 pub(crate) struct SeriesFlags {
     /// Run this often, each time in fresh processes, and say how much the figures vary
-    #[arg(long, value_name = "N", value_parser = values::positive, conflicts_with_all = ["against", "dry_run"])]
+    #[arg(long, value_name = "N", value_parser = values::positive, conflicts_with_all = ["against", "dry_run", "json"])]
     pub(crate) repeat: Option<u64>,
 
     /// Compare with the same command under other flags ('--backend epoll'), or by another build of Throng ('./old/throng', flags may

@@ -74,7 +74,12 @@ pub(crate) fn run(args: &RunArgs, matches: &ArgMatches) -> Outcome {
         Some(_) => say_spread(args, &home),
         None => say_comparison(args, &home),
     };
-    println!("{}", home.display());
+    // With --json stdout is for a program.
+    if args.report.json {
+        eprintln!("{}", home.display());
+    } else {
+        println!("{}", home.display());
+    }
     match ended? {
         Exit::Pass => exit,
         interrupted => Ok(interrupted),

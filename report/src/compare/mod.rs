@@ -47,6 +47,8 @@ const P_MAX: f64 = 0.05;
 /// Effects that nobody cares for, as shares of the baseline.
 const EFFECT_MIN: f64 = 0.02;
 const EFFECT_MIN_LATENCY: f64 = 0.05;
+/// With fewer connections what they share is most of what each seems to cost.
+const CONNECTIONS_MIN: u64 = 10_000;
 
 /// What may be said of one metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -343,7 +345,9 @@ fn default_metrics(baseline: &[&Summary], candidate: &[&Summary]) -> Vec<Metric>
         names.extend(["login.p99", "connect.p99"]);
     }
     names.extend(["login_again.p99", "storm_last_back_s"]);
-    names.extend(["server_user_bytes_per_connection", "kernel_bytes_per_connection"]);
+    if plan.connections >= CONNECTIONS_MIN {
+        names.extend(["server_user_bytes_per_connection", "kernel_bytes_per_connection"]);
+    }
     let metrics = names.into_iter().map(|name| name.parse::<Metric>().expect("a metric of the table"));
     let measured = |metric: &Metric, runs: &[&Summary]| runs.iter().any(|run| metric.of(run).is_some());
     metrics.filter(|metric| measured(metric, baseline) && measured(metric, candidate)).collect()
