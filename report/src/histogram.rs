@@ -73,6 +73,14 @@ impl Histogram {
         self.chunks[chunk].get_or_insert_with(empty_chunk)[place] += 1;
     }
 
+    /// Records one value `times` times.
+    fn record_n(&mut self, nanos: u64, times: u64) {
+        self.clamped += if nanos > NANOS_MAX { times } else { 0 };
+        self.count += times;
+        let (chunk, place) = chunk_of(nanos.min(NANOS_MAX));
+        self.chunks[chunk].get_or_insert_with(empty_chunk)[place] += times;
+    }
+
     /// Adds everything that `other` holds; nothing is lost.
     pub fn merge(&mut self, other: &Histogram) {
         for (mine, theirs) in self.chunks.iter_mut().zip(&other.chunks) {
@@ -128,6 +136,17 @@ impl Histogram {
             p9999: at(0.9999),
             max: some.then(|| us(hdr.max())),
         }
+    }
+
+    /// The distribution that a HdrHistogram holds. With three digits and up to [`NANOS_MAX`], as [`Histogram::hdr`] makes them, nothing
+    /// is lost; else values go into the buckets that are here, and those above the largest are counted in [`Histogram::clamped`].
+    pub(crate) fn from_hdr(hdr: &Hdr<u64>) -> Histogram {
+        let mut histogram = Histogram::new();
+        for value in hdr.iter_recorded() {
+            // The bucket's lower end: the upper one of the last bucket is above `NANOS_MAX`.
+            histogram.record_n(hdr.lowest_equivalent(value.value_iterated_to()), value.count_at_value());
+        }
+        histogram
     }
 
     /// The same distribution as a HdrHistogram: whatever is read out of it, or written to a file, is read from this.
@@ -287,6 +306,16 @@ mod tests {
         (0..1000).for_each(|_| second.record(1_000_000));
         let (p99, max) = (second.percentile_us(0.99).unwrap(), second.max_us().unwrap());
         assert!((1000.0..1010.0).contains(&p99) && (1000.0..1010.0).contains(&max), "{p99} {max}");
+    }
+
+    #[test]
+    fn what_another_histogram_holds_beyond_an_hour_is_clamped_and_counted() {
+        let mut other = Hdr::<u64>::new_with_bounds(1, 100 * NANOS_MAX, 4).unwrap();
+        other.record_n(2 * NANOS_MAX, 3).unwrap();
+        other.record(1_000).unwrap();
+        let read = Histogram::from_hdr(&other);
+        assert_eq!((read.count(), read.clamped()), (4, 3));
+        assert_eq!(read.hdr(), of([1_000, NANOS_MAX, NANOS_MAX, NANOS_MAX]).hdr());
     }
 
     proptest! {
