@@ -12,7 +12,7 @@ pub mod threshold;
 pub mod timeseries;
 pub mod verdict;
 
-pub use folder::RunFolder;
+pub use folder::{Run, RunFolder};
 pub use histogram::{Histogram, IntervalHistogram};
 pub use schema::{Summary, Verdict};
 pub use threshold::Threshold;
