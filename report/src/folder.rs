@@ -15,6 +15,7 @@ pub const SUMMARY: &str = "summary.json";
 const TIMESERIES: &str = "timeseries.csv";
 const LATENCY: &str = "latency.hlog";
 const PLAN: &str = "plan.json";
+const PAGE: &str = "report.html";
 
 /// A folder for one run, which exists and holds no other run.
 #[derive(Clone, Debug)]
@@ -62,6 +63,14 @@ impl RunFolder {
     /// The disk's, with the file's name.
     pub fn write_latency(&self, log: &[u8]) -> Result<(), FolderError> {
         self.write(LATENCY, log)
+    }
+
+    /// Writes `report.html`, as [`crate::html::run_page`] makes it.
+    ///
+    /// # Errors
+    /// The disk's, with the file's name.
+    pub fn write_page(&self, page: &str) -> Result<(), FolderError> {
+        self.write(PAGE, page.as_bytes())
     }
 
     /// Writes `summary.json`: the last step, after which the folder is a run.
@@ -127,6 +136,18 @@ pub fn read_around(folder: &Path, summary: Summary) -> Result<Run, FolderError> 
     let histograms = part(folder, LATENCY, |bytes| Ok(hlog::from_log(bytes)?))?;
     let plan = part(folder, PLAN, |bytes| Ok(serde_json::from_slice(bytes)?))?;
     Ok(Run { summary, rows: rows.unwrap_or_default(), histograms: histograms.unwrap_or_default(), plan })
+}
+
+/// Where the page of a run goes that was not told: into the run folder; beside a file of another name than `summary.json`, under
+/// its name.
+pub fn page_of(path: &Path) -> PathBuf {
+    if path.is_dir() {
+        path.join(PAGE)
+    } else if path.ends_with(SUMMARY) {
+        path.with_file_name(PAGE)
+    } else {
+        path.with_extension("html")
+    }
 }
 
 /// One file of a run, if it is there.
@@ -267,5 +288,13 @@ mod tests {
             assert!(error.contains(what), "{error}");
             fs::remove_file(&file).unwrap();
         }
+    }
+
+    #[test]
+    fn a_page_goes_where_its_run_is() {
+        let home = tempfile::tempdir().unwrap();
+        assert_eq!(page_of(home.path()), home.path().join("report.html"));
+        assert_eq!(page_of(Path::new("a/summary.json")), Path::new("a/report.html"));
+        assert_eq!(page_of(Path::new("a/02-idle.json")), Path::new("a/02-idle.html"));
     }
 }

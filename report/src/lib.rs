@@ -1,4 +1,4 @@
-//! What a run's numbers mean: schema, histograms, thresholds, verdict, run folder, terminal summary.
+//! What a run's numbers mean: schema, histograms, thresholds, verdict, run folder, terminal summary, page.
 //!
 //! This crate depends on no other of Throng's, opens no socket, and reads no clock and no /proc: whoever measured
 //! brings the figures. Old results must still open, so the schema changes only by additions.
@@ -6,6 +6,7 @@
 pub mod folder;
 pub mod histogram;
 pub mod hlog;
+pub mod html;
 pub mod schema;
 pub mod text;
 pub mod threshold;
