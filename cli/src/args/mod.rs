@@ -238,6 +238,15 @@ pub(crate) enum ReportCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Make a run's report.html again: one file that opens without a network. Prints its path
+    Html {
+        /// A run folder, or its summary.json
+        #[arg(value_name = "RUN", required = true)]
+        run: Vec<PathBuf>,
+        /// The page, of one run [default: RUN/report.html]
+        #[arg(short = 'o', long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
 }
 
 /// `throng scenario`.
