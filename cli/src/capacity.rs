@@ -16,6 +16,7 @@ use crate::args::{CapacityArgs, Cli, FindName, forward};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::fresh::Fresh;
 use crate::load::default_folder;
+use crate::page;
 use crate::prepare;
 use crate::signals::{self, Stop};
 
@@ -30,6 +31,7 @@ const WINDOW: &str = "5s";
 const OWN_FLAGS: [&str; 4] = ["out", "json", "quiet", "until_stdin_closes"];
 /// What the search leaves behind.
 const CAPACITY: &str = "capacity.json";
+const PAGE: &str = "capacity.html";
 
 /// Runs the command.
 pub(crate) fn run(args: &CapacityArgs, matches: &ArgMatches) -> Outcome {
@@ -71,6 +73,7 @@ pub(crate) fn run(args: &CapacityArgs, matches: &ArgMatches) -> Outcome {
     let json = serde_json::to_string_pretty(&capacity).expect("strings and numbers") + "\n";
     let path = home.join(CAPACITY);
     fs::write(&path, &json).map_err(|error| Failure::broke(format!("{}: {error}", path.display())))?;
+    page::searched(&home.join(PAGE), &capacity);
     if args.report.json {
         eprintln!("{}", home.display());
         print!("{json}");

@@ -11,6 +11,7 @@ mod fresh;
 mod lab;
 mod load;
 mod noise;
+mod page;
 mod prepare;
 mod proc;
 mod report;

@@ -2,21 +2,24 @@
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use throng_report::compare::{self, Comparison, Runs};
 use throng_report::schema::Arm;
-use throng_report::{Summary, folder};
+use throng_report::{Histogram, RunFolder, Summary, Threshold, folder, hlog, merge};
 
 use crate::args::{CompareArgs, Format, ReportCommand};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::prepare::chain;
-use crate::{noise, series};
+use crate::{noise, page, series, utc};
 
 /// Runs the command.
 pub(crate) fn report(command: &ReportCommand) -> Outcome {
     match command {
         ReportCommand::Show { run, json } => show(run, *json),
+        ReportCommand::Html { run, out } => page::make(run, out.as_deref()),
         ReportCommand::Compare(args) => compare(args),
+        ReportCommand::Merge { run, out, threshold } => merge(run, out, threshold),
         ReportCommand::Schema => {
             println!("{:#}", Summary::json_schema());
             Ok(Exit::Pass)
@@ -71,6 +74,9 @@ fn compare(args: &CompareArgs) -> Outcome {
         args.force,
     )
     .map_err(|error| Failure::usage(error.to_string()))?;
+    if let Some(file) = &args.page {
+        page::compared(file, &comparison, [&paths[0], &paths[1]]);
+    }
     let format = if args.json { Format::Json } else { args.format };
     print!("{}", formatted(&comparison, format));
     Ok(if args.judging.gate { series::gate(&comparison) } else { Exit::Pass })
@@ -94,6 +100,33 @@ fn refuse_shared_runs(
         }
     }
     Ok(())
+}
+
+fn merge(runs: &[PathBuf], out: &Path, thresholds: &[Threshold]) -> Outcome {
+    let mut parts = Vec::new();
+    for path in runs {
+        let run = folder::read(path).map_err(|error| Failure::usage(chain(&error)))?;
+        let name = path.display().to_string();
+        parts.push(merge::Part { name, summary: run.summary, histograms: run.histograms });
+    }
+    // Without others, those that the parts were judged by.
+    let own =
+        || parts[0].summary.thresholds.iter().filter_map(|threshold| threshold.text.parse().ok()).collect();
+    let thresholds: Vec<Threshold> =
+        if thresholds.is_empty() && !parts.is_empty() { own() } else { thresholds.to_vec() };
+    let usage = |error: &dyn std::error::Error| Failure::usage(chain(error));
+    let (summary, histograms) = merge::merge(&parts, &thresholds).map_err(|error| usage(&error))?;
+    let folder = RunFolder::create(out).map_err(|error| usage(&error))?;
+    let named: Vec<(&str, &Histogram)> =
+        histograms.iter().map(|(name, histogram)| (name.as_str(), histogram)).collect();
+    let begins = utc::from_rfc3339(&summary.started_utc).unwrap_or(SystemTime::UNIX_EPOCH);
+    let lasted = Duration::from_secs_f64(summary.messages.window.duration_s.max(0.0));
+    let broke = |why: String| Failure::broke(why);
+    let log = hlog::to_log(&named, begins, lasted).map_err(broke)?;
+    folder.write_latency(&log).map_err(|error| broke(chain(&error)))?;
+    folder.write_summary(&summary).map_err(|error| broke(chain(&error)))?;
+    println!("{}\n{}", throng_report::text::render(&summary, wants_colour()), folder.path().display());
+    Ok(Exit::from(summary.verdict))
 }
 
 fn formatted(comparison: &Comparison, format: Format) -> String {

@@ -206,7 +206,8 @@ impl Capacity {
         text
     }
 
-    fn remarks(&self) -> Vec<String> {
+    /// What a reader should know besides the answer.
+    pub(crate) fn remarks(&self) -> Vec<String> {
         let mut remarks = Vec::new();
         match self.exhausted {
             Some(what) => remarks.push(format!("exhausted: {what}")),

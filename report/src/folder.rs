@@ -1,17 +1,21 @@
 //! The run folder: what a run leaves behind, and how it is opened again.
 
+use std::error::Error;
 use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::schema::{SchemaError, Summary};
+use crate::timeseries::{self, Row};
+use crate::{Histogram, hlog};
 
 /// The file that makes a folder a run's: written last.
 pub const SUMMARY: &str = "summary.json";
 const TIMESERIES: &str = "timeseries.csv";
 const LATENCY: &str = "latency.hlog";
 const PLAN: &str = "plan.json";
+const PAGE: &str = "report.html";
 
 /// A folder for one run, which exists and holds no other run.
 #[derive(Clone, Debug)]
@@ -72,6 +76,14 @@ impl RunFolder {
         self.write(LATENCY, log)
     }
 
+    /// Writes `report.html`, as [`crate::html::run_page`] makes it.
+    ///
+    /// # Errors
+    /// The disk's, with the file's name.
+    pub fn write_page(&self, page: &str) -> Result<(), FolderError> {
+        self.write(PAGE, page.as_bytes())
+    }
+
     /// Writes `summary.json`: the last step, after which the folder is a run.
     ///
     /// # Errors
@@ -123,6 +135,66 @@ pub fn open_runs(path: &Path) -> Result<Vec<(PathBuf, Summary)>, FolderError> {
     folders.into_iter().map(|folder| open(&folder).map(|run| (folder, run))).collect()
 }
 
+/// Everything that a run left behind.
+#[derive(Clone, Debug, Default)]
+pub struct Run {
+    /// `summary.json`.
+    pub summary: Summary,
+    /// `timeseries.csv`: a row for each second; empty where there is no such file.
+    pub rows: Vec<Row>,
+    /// `latency.hlog`: each distribution under its name, in nanoseconds; empty where there is no such file.
+    pub histograms: Vec<(String, Histogram)>,
+    /// `plan.json`; `None` where there is no such file.
+    pub plan: Option<serde_json::Value>,
+}
+
+/// Reads everything of a run: of a run folder, or of the folder of its `summary.json`. Files that are missing, as of runs of
+/// earlier versions, are missing in the [`Run`].
+///
+/// # Errors
+/// As [`open`]; and what is wrong with a file that is there.
+pub fn read(path: &Path) -> Result<Run, FolderError> {
+    let summary = open(path)?;
+    read_around(if path.is_dir() { path } else { path.parent().unwrap_or(Path::new("")) }, summary)
+}
+
+/// Reads what lies in a run's folder beside its summary, which need not be written yet.
+///
+/// # Errors
+/// What is wrong with a file that is there.
+pub fn read_around(folder: &Path, summary: Summary) -> Result<Run, FolderError> {
+    let rows = part(folder, TIMESERIES, |bytes| Ok(timeseries::from_csv(std::str::from_utf8(bytes)?)?))?;
+    let histograms = part(folder, LATENCY, |bytes| Ok(hlog::from_log(bytes)?))?;
+    let plan = part(folder, PLAN, |bytes| Ok(serde_json::from_slice(bytes)?))?;
+    Ok(Run { summary, rows: rows.unwrap_or_default(), histograms: histograms.unwrap_or_default(), plan })
+}
+
+/// Where the page of a run goes that was not told: into the run folder; beside a file of another name than `summary.json`, under
+/// its name.
+pub fn page_of(path: &Path) -> PathBuf {
+    if path.is_dir() {
+        path.join(PAGE)
+    } else if path.ends_with(SUMMARY) {
+        path.with_file_name(PAGE)
+    } else {
+        path.with_extension("html")
+    }
+}
+
+/// One file of a run, if it is there.
+fn part<T>(
+    folder: &Path,
+    name: &str,
+    read: impl FnOnce(&[u8]) -> Result<T, Box<dyn Error + Send + Sync>>,
+) -> Result<Option<T>, FolderError> {
+    let path = folder.join(name);
+    match fs::read(&path) {
+        Ok(bytes) => read(&bytes).map(Some).map_err(|why| FolderError::Damaged(path, why)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(FolderError::Io(path, error)),
+    }
+}
+
 /// Why a run folder cannot be written or opened.
 #[derive(Debug)]
 pub enum FolderError {
@@ -134,6 +206,8 @@ pub enum FolderError {
     Io(PathBuf, io::Error),
     /// The summary is not one, or a newer one.
     Schema(PathBuf, SchemaError),
+    /// Another file of the run is not what it should be.
+    Damaged(PathBuf, Box<dyn Error + Send + Sync>),
 }
 
 impl fmt::Display for FolderError {
@@ -147,14 +221,16 @@ impl fmt::Display for FolderError {
             }
             FolderError::Io(path, error) => write!(f, "{}: {error}", path.display()),
             FolderError::Schema(path, error) => write!(f, "{} {error}", path.display()),
+            FolderError::Damaged(path, why) => write!(f, "{} is damaged: {why}", path.display()),
         }
     }
 }
 
-impl std::error::Error for FolderError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+impl Error for FolderError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             FolderError::Taken(_) | FolderError::NoRun(_) => None,
+            FolderError::Damaged(_, why) => why.source(),
             FolderError::Io(_, error) => error.source(),
             FolderError::Schema(_, error) => error.source(),
         }
@@ -216,5 +292,62 @@ mod tests {
         fs::write(home.path().join(SUMMARY), r#"{"schema": "throng.r"#).unwrap();
         let error = open(home.path()).unwrap_err().to_string();
         assert!(error.contains("complete JSON"), "{error}");
+    }
+
+    #[test]
+    fn a_run_reads_back_with_everything_that_it_left() {
+        let home = tempfile::tempdir().unwrap();
+        let folder = RunFolder::create(home.path()).unwrap();
+        folder.write_summary(&Summary::default()).unwrap();
+        let old = read(home.path()).unwrap();
+        assert_eq!(
+            (old.rows.len(), old.histograms.len(), old.plan),
+            (0, 0, None),
+            "an old run has a summary alone"
+        );
+
+        let rows = [Row { time_s: 1.0, phase: "measure".into(), ..Row::default() }];
+        let mut login = Histogram::new();
+        login.record(1000);
+        let begin = std::time::SystemTime::now();
+        folder.write_plan(&serde_json::json!({"seed": 1})).unwrap();
+        folder.write_timeseries(&timeseries::to_csv(&rows)).unwrap();
+        folder
+            .write_latency(&hlog::to_log(&[("login", &login)], begin, std::time::Duration::ZERO).unwrap())
+            .unwrap();
+        for path in [home.path().to_owned(), home.path().join(SUMMARY)] {
+            let run = read(&path).unwrap();
+            assert_eq!(
+                (run.rows.as_slice(), run.plan),
+                (rows.as_slice(), Some(serde_json::json!({"seed": 1})))
+            );
+            assert_eq!((run.histograms[0].0.as_str(), run.histograms[0].1.count()), ("login", 1));
+        }
+    }
+
+    #[test]
+    fn a_damaged_file_is_told_by_its_name_and_line() {
+        let home = tempfile::tempdir().unwrap();
+        RunFolder::create(home.path()).unwrap().write_summary(&Summary::default()).unwrap();
+        for (name, text, what) in [
+            (TIMESERIES, "time_s", "line 1: it has no end"),
+            (LATENCY, "Tag=login,0,1,", "line 1: it has no end"),
+            (PLAN, "{", "EOF"),
+        ] {
+            let file = home.path().join(name);
+            fs::write(&file, text).unwrap();
+            let error = read(home.path()).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("{} is damaged", file.display())), "{error}");
+            assert!(error.contains(what), "{error}");
+            fs::remove_file(&file).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_page_goes_where_its_run_is() {
+        let home = tempfile::tempdir().unwrap();
+        assert_eq!(page_of(home.path()), home.path().join("report.html"));
+        assert_eq!(page_of(Path::new("a/summary.json")), Path::new("a/report.html"));
+        assert_eq!(page_of(Path::new("a/02-idle.json")), Path::new("a/02-idle.html"));
     }
 }

@@ -73,6 +73,14 @@ impl Histogram {
         self.chunks[chunk].get_or_insert_with(empty_chunk)[place] += 1;
     }
 
+    /// Records one value `times` times.
+    fn record_n(&mut self, nanos: u64, times: u64) {
+        self.clamped += if nanos > NANOS_MAX { times } else { 0 };
+        self.count += times;
+        let (chunk, place) = chunk_of(nanos.min(NANOS_MAX));
+        self.chunks[chunk].get_or_insert_with(empty_chunk)[place] += times;
+    }
+
     /// Adds everything that `other` holds; nothing is lost.
     pub fn merge(&mut self, other: &Histogram) {
         for (mine, theirs) in self.chunks.iter_mut().zip(&other.chunks) {
@@ -128,6 +136,31 @@ impl Histogram {
             p9999: at(0.9999),
             max: some.then(|| us(hdr.max())),
         }
+    }
+
+    /// The distribution over ever higher percentiles p, as `(1 / (1 - p), microseconds)`: one sample in so many took longer than
+    /// that. Begins at p = 0, the smallest value, makes `per_decade` steps from each tenth of the tail to the next, and ends with the
+    /// highest percentile that has samples enough, as [`Histogram::percentile`] wants them.
+    pub fn curve(&self, per_decade: u32) -> Vec<(f64, f64)> {
+        let hdr = self.hdr();
+        let one_in = |step: u32| 10f64.powf(f64::from(step) / f64::from(per_decade));
+        let known = (0..)
+            .map(one_in)
+            .take_while(|one_in| (TAIL_SAMPLES as f64 * one_in).round() as u64 <= self.count);
+        known
+            .map(|one_in| (one_in, hdr.value_at_quantile(1.0 - 1.0 / one_in) as f64 / NANOS_PER_US))
+            .collect()
+    }
+
+    /// The distribution that a HdrHistogram holds. With three digits and up to [`NANOS_MAX`], as [`Histogram::hdr`] makes them, nothing
+    /// is lost; else values go into the buckets that are here, and those above the largest are counted in [`Histogram::clamped`].
+    pub(crate) fn from_hdr(hdr: &Hdr<u64>) -> Histogram {
+        let mut histogram = Histogram::new();
+        for value in hdr.iter_recorded() {
+            // The bucket's lower end: the upper one of the last bucket is above `NANOS_MAX`.
+            histogram.record_n(hdr.lowest_equivalent(value.value_iterated_to()), value.count_at_value());
+        }
+        histogram
     }
 
     /// The same distribution as a HdrHistogram: whatever is read out of it, or written to a file, is read from this.
@@ -287,6 +320,25 @@ mod tests {
         (0..1000).for_each(|_| second.record(1_000_000));
         let (p99, max) = (second.percentile_us(0.99).unwrap(), second.max_us().unwrap());
         assert!((1000.0..1010.0).contains(&p99) && (1000.0..1010.0).contains(&max), "{p99} {max}");
+    }
+
+    #[test]
+    fn a_curve_ends_where_a_percentile_would_be_a_guess() {
+        let curve = of((1..=100_000).map(|us| us * 1000)).curve(2);
+        let ends: Vec<f64> = curve.iter().map(|(one_in, _)| one_in.round()).collect();
+        assert_eq!(ends, [1.0, 3.0, 10.0, 32.0, 100.0, 316.0, 1000.0, 3162.0, 10_000.0]);
+        assert!(curve[0].1 < 1.01 && (curve[8].1 / 99_990.0 - 1.0).abs() < 0.002, "{curve:?}");
+        assert!(of(0..9).curve(10).is_empty() && !of(0..10).curve(10).is_empty());
+    }
+
+    #[test]
+    fn what_another_histogram_holds_beyond_an_hour_is_clamped_and_counted() {
+        let mut other = Hdr::<u64>::new_with_bounds(1, 100 * NANOS_MAX, 4).unwrap();
+        other.record_n(2 * NANOS_MAX, 3).unwrap();
+        other.record(1_000).unwrap();
+        let read = Histogram::from_hdr(&other);
+        assert_eq!((read.count(), read.clamped()), (4, 3));
+        assert_eq!(read.hdr(), of([1_000, NANOS_MAX, NANOS_MAX, NANOS_MAX]).hdr());
     }
 
     proptest! {

@@ -2,7 +2,7 @@
 
 use crate::schema::{Latency, STORM_COUNTERS, Summary, Verdict};
 
-mod counters;
+pub(crate) mod counters;
 mod memory;
 
 const RULE: usize = 78;

@@ -15,6 +15,7 @@ use std::time::{Duration, SystemTime};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use throng_loadgen::{Network, Part};
+use throng_report::Threshold;
 
 use crate::lab::Told;
 
@@ -328,9 +329,30 @@ pub(crate) enum ReportCommand {
     },
     /// Print the JSON Schema of summary.json
     Schema,
+    /// Make one report of several generators that played the parts of a plan; judges the sum
+    Merge {
+        /// The run folders of all parts
+        #[arg(value_name = "RUN", required = true)]
+        run: Vec<PathBuf>,
+        /// The folder of the sum
+        #[arg(short = 'o', long, value_name = "DIR")]
+        out: PathBuf,
+        /// What must hold for a PASS [default: what had to hold for the parts]
+        #[arg(long, value_name = "EXPR", value_parser = values::threshold)]
+        threshold: Vec<Threshold>,
+    },
     /// Say whether one thing is better than another, and how sure that is
     #[command(after_help = COMPARE_HELP)]
     Compare(CompareArgs),
+    /// Make a run's report.html again: one file that opens without a network. Prints its path
+    Html {
+        /// A run folder, or its summary.json
+        #[arg(value_name = "RUN", required = true)]
+        run: Vec<PathBuf>,
+        /// The page, of one run [default: RUN/report.html]
+        #[arg(short = 'o', long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
 }
 
 /// `throng report compare`.
@@ -355,6 +377,10 @@ pub(crate) struct CompareArgs {
     /// The same as --format json
     #[arg(long, conflicts_with = "format")]
     pub(crate) json: bool,
+
+    /// Make a page of it, too: one file that opens without a network
+    #[arg(long, value_name = "FILE")]
+    pub(crate) page: Option<PathBuf>,
 
     /// Which figures, and what follows.
     #[command(flatten)]

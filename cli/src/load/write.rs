@@ -14,6 +14,7 @@ use throng_report::{RunFolder, hlog};
 use super::Measured;
 use crate::args::ReportFlags;
 use crate::exit::Failure;
+use crate::page;
 
 fn failed(error: impl std::fmt::Display) -> Failure {
     Failure::broke(format!("the report could not be written: {error}"))
@@ -47,6 +48,7 @@ pub(super) fn everything(
         }
         std::fs::write(folder.path().join("missing.txt"), text).map_err(failed)?;
     }
+    page::leave(folder, summary);
     folder.write_summary(summary).map_err(failed)
 }
 

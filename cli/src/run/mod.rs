@@ -30,6 +30,7 @@ use crate::args::{Cli, EngineName, RunArgs, forward};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::lab::{self, Told};
 use crate::load::default_folder;
+use crate::page;
 use crate::prepare::{self, Split};
 use crate::proc::host;
 use crate::signals::{self, Stop};
@@ -228,6 +229,7 @@ fn judge_again(folder: &RunFolder, how: &str) -> Result<Exit, Failure> {
     let thresholds: Vec<Threshold> =
         summary.thresholds.iter().filter_map(|threshold| threshold.text.parse().ok()).collect();
     throng_report::judge(&mut summary, &thresholds);
+    page::leave(folder, &summary);
     folder.write_summary(&summary).map_err(|error| Failure::broke(error.to_string()))?;
     for reason in &summary.reasons {
         eprintln!("throng: {}: {}", summary.verdict.word(), reason.text);
@@ -261,8 +263,35 @@ fn write_broken(folder: &RunFolder, plan: &Plan, started: SystemTime, told: &Tol
         code: "broke".to_owned(),
         text: why.to_owned(),
     });
+    page::leave(folder, &summary);
     match folder.write_summary(&summary) {
         Ok(()) => println!("{}", folder.path().display()),
         Err(error) => eprintln!("throng: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_that_is_judged_again_has_its_page_again() {
+        let home = tempfile::tempdir().unwrap();
+        let folder = RunFolder::create(&home.path().join("run")).unwrap();
+        let mut summary = Summary::default();
+        summary.connections.target = 1;
+        summary.connections.established = 1;
+        throng_report::judge(&mut summary, &[]);
+        assert_eq!(summary.verdict, Verdict::Pass, "{:?}", summary.reasons);
+        page::leave(&folder, &summary);
+        folder.write_summary(&summary).unwrap();
+        let page = || fs::read_to_string(folder.path().join("report.html")).unwrap();
+        assert!(page().contains("<strong>PASS</strong>"));
+        assert_eq!(judge_again(&folder, "killed by <nobody>").unwrap(), Exit::Fail);
+        let page = page();
+        assert!(
+            page.contains("<strong>FAIL</strong>") && page.contains("killed by &lt;nobody&gt;"),
+            "{page}"
+        );
     }
 }

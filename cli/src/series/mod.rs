@@ -22,6 +22,7 @@ use crate::exit::{Exit, Failure, Outcome};
 use crate::fresh::Fresh;
 use crate::load::default_folder;
 use crate::noise;
+use crate::page;
 use crate::prepare;
 use crate::signals::{self, Stop};
 
@@ -32,8 +33,9 @@ const BLOCK: [Arm; 4] = [Arm::Baseline, Arm::Candidate, Arm::Candidate, Arm::Bas
 /// Flags of this command that its runs do not get, or get from here.
 const OWN_FLAGS: [&str; 9] =
     ["repeat", "against", "blocks", "metric", "gate", "out", "json", "quiet", "until_stdin_closes"];
-/// Where a comparison stands in the folder of its runs.
+/// Where a comparison stands in the folder of its runs, and its page.
 const COMPARISON: &str = "comparison.json";
+const PAGE: &str = "comparison.html";
 
 /// Runs the command.
 pub(crate) fn run(args: &RunArgs, matches: &ArgMatches) -> Outcome {
@@ -221,6 +223,8 @@ fn say_comparison(args: &RunArgs, home: &Path) -> Outcome {
     let json = serde_json::to_string_pretty(&comparison).expect("strings and numbers") + "\n";
     let path = home.join(COMPARISON);
     fs::write(&path, &json).map_err(|error| Failure::broke(format!("{}: {error}", path.display())))?;
+    let paths = arms.map(|arm| home.join(arm.name()));
+    page::compared(&home.join(PAGE), &comparison, [&paths[0], &paths[1]]);
     let mut stdout = std::io::stdout().lock();
     let colour = stdout.is_terminal() && std::env::var_os("NO_COLOR").is_none();
     // A closed stdout wants no comparison; the folder has it, and the exit code the verdict.

@@ -46,6 +46,11 @@ fn what_holds_up_to_the_most_is_a_lower_bound() {
     assert_eq!((json["load"].as_u64(), json["is_lower_bound"].as_bool()), (Some(1000), Some(true)));
     let trials = json["trials"].as_array().unwrap();
     assert_eq!(trials.iter().map(|trial| trial["load"].as_u64().unwrap()).collect::<Vec<_>>(), [500, 1000]);
+    let page = std::fs::read_to_string(home.path().join("capacity.html")).unwrap();
+    assert!(
+        page.contains("at least 1000 messages/s") && page.contains("id=\"search\"") && !page.contains("://"),
+        "{page}"
+    );
     let run = summary(&home.path().join("002-1000"));
     assert_eq!(run.plan.rate_per_s, Some(1000.0));
     let (code, text, ..) = search(&["--find=rate", "-c", "20", "--closed-loop=4"]);

@@ -148,13 +148,17 @@ pub(crate) fn serve(words: &[&str]) -> Served {
 
 /// A program of somebody else's that a test plays against. Without it the test is skipped, loudly; in CI it fails.
 pub(crate) fn program(name: &str) -> Option<String> {
+    any_program(&[name])
+}
+
+/// The first of these that there is: distributions call one program by several names.
+pub(crate) fn any_program(names: &[&str]) -> Option<String> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path)
-        .chain(["/usr/sbin".into(), "/sbin".into()])
-        .map(|folder| folder.join(name))
-        .find(|file| file.is_file());
+    let folders: Vec<_> = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]).collect();
+    let files = names.iter().flat_map(|name| folders.iter().map(move |folder| folder.join(name)));
+    let found = files.into_iter().find(|file| file.is_file());
     if found.is_none() {
-        skip(&format!("{name} is not installed"));
+        skip(&format!("{} is not installed", names[0]));
     }
     found.map(|file| file.display().to_string())
 }

@@ -8,6 +8,8 @@ mod harness;
 mod invalid;
 mod lab;
 mod memory;
+mod merge;
+mod page;
 mod series;
 mod storm;
 mod users;

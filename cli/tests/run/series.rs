@@ -60,6 +60,11 @@ fn two_arms_take_turns_and_are_compared() {
     let kept: Value =
         serde_json::from_str(&std::fs::read_to_string(out.join("comparison.json")).unwrap()).unwrap();
     assert_eq!(json["metrics"], kept["metrics"]);
+    let page = std::fs::read_to_string(out.join("comparison.html")).unwrap();
+    assert!(
+        page.contains("cannot tell") && page.contains("id=\"overlay-messages\"") && !page.contains("://"),
+        "{page}"
+    );
     for (format, part) in [("markdown", "| metric |"), ("csv", "metric,judgement,"), ("bencher", "\"value\"")]
     {
         let printed = run(home.path(), &["report", "compare", &path, "--format", format]);

@@ -15,7 +15,7 @@ fn small(backend: &str, words: &[&str]) -> throng_report::Summary {
     let stdout = String::from_utf8_lossy(&done.stdout);
     let stderr = String::from_utf8_lossy(&done.stderr);
     assert_eq!(stdout.lines().last(), Some(folder.display().to_string().as_str()), "{stdout}{stderr}");
-    for file in ["summary.json", "timeseries.csv", "latency.hlog", "plan.json", "server.log"] {
+    for file in ["summary.json", "timeseries.csv", "latency.hlog", "plan.json", "report.html", "server.log"] {
         assert!(folder.join(file).exists(), "{file}");
     }
     let summary = summary(&folder);

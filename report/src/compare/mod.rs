@@ -27,6 +27,7 @@ pub use fingerprint::Difference;
 pub(crate) use fingerprint::differences;
 pub use known::KnownNoise;
 pub use noise::Quiet;
+pub(crate) use text::remarks;
 pub use text::render;
 
 use crate::metric::{Better, Metric, Unit};
@@ -113,6 +114,13 @@ pub struct Compared {
     pub smallest_seen_share: Option<f64>,
     #[serde(skip)]
     unit: Unit,
+}
+
+impl Compared {
+    /// What its figures count.
+    pub fn unit(&self) -> Unit {
+        self.unit
+    }
 }
 
 /// What one arm is.

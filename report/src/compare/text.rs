@@ -41,7 +41,7 @@ fn about(comparison: &Comparison) -> String {
 }
 
 /// What a reader should know before the figures.
-pub(super) fn remarks(comparison: &Comparison) -> Vec<String> {
+pub(crate) fn remarks(comparison: &Comparison) -> Vec<String> {
     let mut remarks = Vec::new();
     if comparison.blocks_left_out > 0 {
         remarks.push(format!(

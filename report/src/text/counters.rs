@@ -6,32 +6,36 @@ use crate::schema::Summary;
 impl Page {
     /// Nothing where nothing moved.
     pub(super) fn counters(&mut self, summary: &Summary) {
-        let server = summary.server.iter().flat_map(|server| &server.counters);
-        self.moved(
-            "Server counters that moved",
-            server.filter_map(|(name, by)| Some((name.as_str(), i128::from(*by), of_server(name)?))),
-        );
-        let tcp = summary.generator.tcp.iter();
-        self.moved(
-            "Counters of the users' TCP that moved",
-            tcp.filter_map(|(name, by)| Some((name.as_str(), i128::from(*by), of_tcp(name)?))),
-        );
-        let kernel = summary.kernel.counters.iter();
-        self.moved(
-            "Kernel counters that moved",
-            kernel.filter_map(|(name, by)| Some((name.as_str(), i128::from(*by), of_kernel(name)?))),
-        );
-    }
-
-    fn moved<'a>(&mut self, title: &str, counters: impl Iterator<Item = (&'a str, i128, &'static str)>) {
-        let mut counters = counters.filter(|(_, by, _)| *by != 0).peekable();
-        if counters.peek().is_some() {
+        for (title, moved) in moved(summary) {
             self.head(title);
-        }
-        for (name, by, meaning) in counters {
-            self.wrapped(&format!("  {name:<26}{by:>+10}   "), meaning);
+            for (name, by, meaning) in moved {
+                self.wrapped(&format!("  {name:<26}{by:>+10}   "), meaning);
+            }
         }
     }
+}
+
+/// A counter's name, by how much it moved, and what that means.
+type Moved<'a> = (&'a str, i128, &'static str);
+
+/// The counters that moved and should not have, under a title for each place; places where nothing did are left out.
+pub(crate) fn moved(summary: &Summary) -> Vec<(&'static str, Vec<Moved<'_>>)> {
+    let server = summary.server.iter().flat_map(|server| &server.counters);
+    let server = server.filter_map(|(name, by)| Some((name.as_str(), i128::from(*by), of_server(name)?)));
+    let tcp = summary.generator.tcp.iter();
+    let tcp = tcp.filter_map(|(name, by)| Some((name.as_str(), i128::from(*by), of_tcp(name)?)));
+    let kernel = summary.kernel.counters.iter();
+    let kernel = kernel.filter_map(|(name, by)| Some((name.as_str(), i128::from(*by), of_kernel(name)?)));
+    let places: [(&str, Vec<Moved<'_>>); 3] = [
+        ("Server counters that moved", server.collect()),
+        ("Counters of the users' TCP that moved", tcp.collect()),
+        ("Kernel counters that moved", kernel.collect()),
+    ];
+    let moved = places.map(|(title, mut counters)| {
+        counters.retain(|(_, by, _)| *by != 0);
+        (title, counters)
+    });
+    moved.into_iter().filter(|(_, counters)| !counters.is_empty()).collect()
 }
 
 /// What it means when this counter of the server moves; `None` for those that always do, and for what the summary tells
