@@ -4,7 +4,7 @@
 #   scripts/compare.sh slower [N]      the candidate takes 10 % more of the server's CPU per message: 9 in 10 must be called worse
 #   scripts/compare.sh little [N]      1 % more: none may be called better
 #   scripts/compare.sh record [N]      N runs of one thing (default 240), as the fixture of report/tests/noise.rs
-# N comparisons (default 10) of 24 runs of some four seconds each. Leave the machine alone meanwhile.
+# N comparisons (default 10) of 24 runs of some three seconds each. Leave the machine alone meanwhile.
 # Prints a line per comparison and the tally; COMPARE_OUT=DIR keeps the runs.
 set -eu
 cd "$(dirname "$0")/.."

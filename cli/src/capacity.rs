@@ -58,10 +58,11 @@ pub(crate) fn run(args: &CapacityArgs, matches: &ArgMatches) -> Outcome {
         flags: flags(args, matches, find),
         home: &home,
         is_quiet: args.report.quiet,
+        is_forced: args.local.generator.force,
         asked,
         begun: 0,
     };
-    let (search, mut capacity, was_stopped) = trials.search(bounds(args, find, &plan), args.time_limit)?;
+    let (search, mut capacity, ended) = trials.search(bounds(args, find, &plan), args.time_limit);
     capacity.scenario.clone_from(&plan.scenario);
     capacity.thresholds = args.report.threshold.iter().map(ToString::to_string).collect();
     if let Some(found) = search.found() {
@@ -83,10 +84,10 @@ pub(crate) fn run(args: &CapacityArgs, matches: &ArgMatches) -> Outcome {
         }
         println!("{}", home.display());
     }
-    Ok(match capacity.load {
-        _ if was_stopped => Exit::Interrupted,
-        Some(_) => Exit::Pass,
-        None => Exit::Fail,
+    Ok(match (ended?, capacity.load) {
+        (Ended::Stopped, _) => Exit::Interrupted,
+        (Ended::Done, Some(_)) => Exit::Pass,
+        (Ended::Done, None) => Exit::Fail,
     })
 }
 
@@ -128,6 +129,14 @@ fn flags(args: &CapacityArgs, matches: &ArgMatches, find: Find) -> Vec<OsString>
     flags
 }
 
+/// How a search ended.
+enum Ended {
+    /// By itself, or since the time was up.
+    Done,
+    /// Somebody asked for it.
+    Stopped,
+}
+
 /// Makes the runs of a search.
 struct Trials<'a> {
     find: Find,
@@ -135,36 +144,41 @@ struct Trials<'a> {
     flags: Vec<OsString>,
     home: &'a Path,
     is_quiet: bool,
+    /// Try although the machine does not fit.
+    is_forced: bool,
     asked: Receiver<Stop>,
     begun: u64,
 }
 
 impl Trials<'_> {
-    /// Searches until it is done, the time is up, or somebody wants an end (then the last is true).
-    fn search(mut self, bounds: Bounds, limit: Duration) -> Result<(Search, Capacity, bool), Failure> {
+    /// Searches until it is done, the time is up, somebody wants an end, or a trial breaks. Whatever it was, what was found by then
+    /// is told.
+    fn search(mut self, bounds: Bounds, limit: Duration) -> (Search, Capacity, Result<Ended, Failure>) {
         let began = Instant::now();
         let mut search = Search::new(bounds);
         let mut capacity = Capacity { schema: SCHEMA.to_owned(), find: self.find, ..Capacity::default() };
-        let (mut was_stopped, mut longest) = (false, Duration::ZERO);
-        while let Some(load) = search.next() {
+        let mut longest = Duration::ZERO;
+        let ended = loop {
+            let Some(load) = search.next() else { break Ok(Ended::Done) };
             if began.elapsed() + longest > limit {
                 capacity.is_cut_short = true;
-                break;
+                break Ok(Ended::Done);
             }
             let begins = Instant::now();
             let load = match self.find {
                 Find::Rate => load,
                 Find::Connections => load - load % 2, // nobody without a partner
             };
-            let Some(held) = self.try_load(load, &mut capacity.trials)? else {
-                (was_stopped, capacity.is_cut_short) = (true, true);
-                break;
-            };
+            match self.try_load(load, &mut capacity.trials) {
+                Ok(Some(held)) => search.tell(held),
+                Ok(None) => break Ok(Ended::Stopped),
+                Err(failure) => break Err(failure),
+            }
             longest = longest.max(begins.elapsed());
-            search.tell(held);
-        }
+        };
+        capacity.is_cut_short |= !matches!(ended, Ok(Ended::Done));
         capacity.took_s = began.elapsed().as_secs_f64();
-        Ok((search, capacity, was_stopped))
+        (search, capacity, ended)
     }
 
     /// Whether a load holds. What is INVALID is tried once more before it counts as not: the machine may have been busy with
@@ -191,7 +205,8 @@ impl Trials<'_> {
         let mut flags = self.flags.clone();
         flags.push(format!("--{name}={load}").into());
         let fresh = Fresh { program: None, scenario: self.scenario, flags: &flags };
-        if let Some(why) = fresh.obstacle()? {
+        let obstacle = if self.is_forced { None } else { fresh.obstacle()? };
+        if let Some(why) = obstacle {
             return Ok(Some(refused(load, why)));
         }
         self.begun += 1;
@@ -219,7 +234,7 @@ impl Trials<'_> {
 
 /// A run that the machine has no room for, and that was not begun.
 fn refused(load: u64, why: String) -> Trial {
-    let is_memory = why.contains("memory");
+    let is_memory = why.starts_with("memory available");
     Trial {
         load,
         verdict: Verdict::Invalid,

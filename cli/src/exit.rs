@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use throng_report::Verdict;
+use throng_report::compare::Judgement;
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +48,17 @@ impl From<Verdict> for Exit {
             Verdict::Pass => Exit::Pass,
             Verdict::Fail => Exit::Fail,
             Verdict::Invalid => Exit::Invalid,
+        }
+    }
+}
+
+/// Of a gate.
+impl From<Judgement> for Exit {
+    fn from(judgement: Judgement) -> Exit {
+        match judgement {
+            Judgement::Better | Judgement::NoDifference => Exit::Pass,
+            Judgement::Worse => Exit::Fail,
+            Judgement::CannotTell => Exit::Invalid,
         }
     }
 }

@@ -11,7 +11,7 @@ use throng_report::{Histogram, RunFolder, Summary, Threshold, folder, hlog, merg
 use crate::args::{CompareArgs, Format, ReportCommand};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::prepare::chain;
-use crate::{noise, page, series, utc};
+use crate::{noise, page, utc};
 
 /// Runs the command.
 pub(crate) fn report(command: &ReportCommand) -> Outcome {
@@ -79,7 +79,7 @@ fn compare(args: &CompareArgs) -> Outcome {
     }
     let format = if args.json { Format::Json } else { args.format };
     print!("{}", formatted(&comparison, format));
-    Ok(if args.judging.gate { series::gate(&comparison) } else { Exit::Pass })
+    Ok(if args.judging.gate { Exit::from(comparison.judgement) } else { Exit::Pass })
 }
 
 fn open(path: &Path) -> Result<Vec<(PathBuf, Summary)>, Failure> {
@@ -124,6 +124,7 @@ fn merge(runs: &[PathBuf], out: &Path, thresholds: &[Threshold]) -> Outcome {
     let broke = |why: String| Failure::broke(why);
     let log = hlog::to_log(&named, begins, lasted).map_err(broke)?;
     folder.write_latency(&log).map_err(|error| broke(chain(&error)))?;
+    page::leave(&folder, &summary);
     folder.write_summary(&summary).map_err(|error| broke(chain(&error)))?;
     println!("{}\n{}", throng_report::text::render(&summary, wants_colour()), folder.path().display());
     Ok(Exit::from(summary.verdict))

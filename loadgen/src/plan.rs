@@ -309,6 +309,7 @@ impl Plan {
             warmup_s: self.warmup.as_secs_f64(),
             payload_bytes: self.payload_bytes,
             closed_loop_window: self.closed_loop_window.map(u64::from),
+            roll_call: !self.roll_call().is_zero(),
             part: (self.part != Part::WHOLE).then(|| self.part.to_string()),
         }
     }

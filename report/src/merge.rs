@@ -8,7 +8,7 @@ use std::fmt;
 
 use crate::Histogram;
 use crate::compare::differences;
-use crate::schema::{Incidents, Latency, Reason, Summary, Verdict};
+use crate::schema::{Incidents, Latency, Memory, Reason, Summary, Verdict};
 use crate::threshold::Threshold;
 use crate::verdict::judge;
 
@@ -36,6 +36,8 @@ pub enum MergeError {
     Missing(Vec<String>),
     /// One has no distributions.
     NoHistograms(String),
+    /// One has a storm, whose instants are each part's own.
+    Storm(String),
 }
 
 impl fmt::Display for MergeError {
@@ -61,6 +63,9 @@ impl fmt::Display for MergeError {
                 "of this plan the parts {} are missing: name their run folders, too",
                 parts.join(", ")
             ),
+            MergeError::Storm(name) => {
+                write!(f, "{name} has a storm, and how long a storm took cannot be told from its parts")
+            }
             MergeError::NoHistograms(name) => {
                 write!(f, "{name} has no latency.hlog, and percentiles cannot be merged without the samples")
             }
@@ -81,7 +86,8 @@ pub fn merge(
     let first = parts.first().ok_or(MergeError::Nothing)?;
     are_one_run(parts)?;
     let mut summary = first.summary.clone();
-    (summary.series, summary.storm) = (None, None);
+    summary.series = None;
+    forget_shares(&mut summary);
     (summary.reasons, summary.warnings) = (Vec::new(), Vec::new());
     summary.plan.part = None;
     summary.incidents = Incidents::default();
@@ -120,6 +126,9 @@ fn are_one_run(parts: &[Part]) -> Result<(), MergeError> {
         let number = plan.part.as_deref().unwrap_or("1/1");
         if let Some(other) = seen.insert(number, &part.name) {
             return Err(MergeError::Twice(other.to_owned(), part.name.clone()));
+        }
+        if part.summary.storm.is_some() {
+            return Err(MergeError::Storm(part.name.clone()));
         }
         if part.histograms.is_empty() {
             return Err(MergeError::NoHistograms(part.name.clone()));
@@ -271,15 +280,24 @@ fn latencies(summary: &mut Summary, histograms: &[(String, Histogram)]) {
     latencies.login = of("login");
 }
 
-/// What a message cost: the server's CPU is in one part's report alone, and its messages in all.
+/// What is known of one generator's machine, and not of all: where its memory is, and what its connections cost there.
+fn forget_shares(summary: &mut Summary) {
+    summary.memory = Memory::default();
+    summary.machine.cpu_us_per_message = None;
+    let kernel = &mut summary.kernel;
+    (kernel.bytes_per_connection, kernel.extra_bytes_per_connection) = (None, None);
+    kernel.slab_bytes.clear();
+}
+
+/// What a message cost the server, whose CPU is in the report of one part, and its messages in all.
 fn costs(summary: &mut Summary) {
     let delivered = summary.messages.window.delivered as f64;
-    let server_cpu_s = summary.server.as_ref().and_then(|server| server.cpu_s);
+    let has_messages = delivered > 0.0 && !summary.plan.roll_call;
     if let Some(server) = &mut summary.server {
-        server.messages_per_cpu_s = server.cpu_s.filter(|cpu_s| *cpu_s > 0.0).map(|cpu_s| delivered / cpu_s);
+        server.user_bytes_per_connection = None;
+        let cpu_s = server.cpu_s.filter(|cpu_s| *cpu_s > 0.0 && has_messages);
+        server.messages_per_cpu_s = cpu_s.map(|cpu_s| delivered / cpu_s);
     }
-    let both = server_cpu_s.zip(summary.generator.cpu_s).filter(|_| delivered > 0.0);
-    summary.machine.cpu_us_per_message = both.map(|(server, users)| (server + users) * 1e6 / delivered);
 }
 
 /// Generators on machines that differ are told; it is no fault.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use throng_loadgen::{Interval, Phase, Progress};
+use throng_loadgen::{Interval, Part, Phase, Progress};
 use throng_reactor::sys;
 use throng_report::schema::{Backend, Machine, STORM_COUNTERS, Server as ServerPart, Summary};
 use throng_report::timeseries::Row;
@@ -161,6 +161,9 @@ impl Record {
             }
         }
         summary.machine = self.machine(measured, &summary);
+        if measured.plan.part != Part::WHOLE {
+            forget_shares(&mut summary);
+        }
         throng_report::judge(&mut summary, &flags.threshold);
         summary
     }
@@ -227,6 +230,17 @@ impl Record {
                 .filter(|cpus| !cpus.is_empty())
                 .map(|cpus| cpus.iter().any(|core| summary.generator.cpus.contains(core))),
         }
+    }
+}
+
+/// The server works for all parts of a plan, and one of them does not know what the others have of it: whatever would be shared out
+/// over this part's messages and connections alone is not told. `throng report merge` knows all.
+fn forget_shares(summary: &mut Summary) {
+    summary.memory.server = None;
+    summary.machine.cpu_us_per_message = None;
+    if let Some(server) = &mut summary.server {
+        server.user_bytes_per_connection = None;
+        server.messages_per_cpu_s = None;
     }
 }
 

@@ -13,7 +13,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Instant, SystemTime};
 
 use clap::{ArgMatches, CommandFactory};
-use throng_report::compare::{self, Comparison, Judgement, Runs};
+use throng_report::compare::{self, Runs};
 use throng_report::schema::{Arm, Series, Verdict};
 use throng_report::{RunFolder, Summary, folder, spread};
 
@@ -233,14 +233,5 @@ fn say_comparison(args: &RunArgs, home: &Path) -> Outcome {
         (_, true) => Ok(()),
         _ => writeln!(stdout, "{}", compare::render(&comparison, colour)),
     };
-    Ok(if args.series.judging.gate { gate(&comparison) } else { Exit::Pass })
-}
-
-/// The exit code of a gate.
-pub(crate) fn gate(comparison: &Comparison) -> Exit {
-    match comparison.judgement {
-        Judgement::Worse => Exit::Fail,
-        Judgement::CannotTell => Exit::Invalid,
-        Judgement::Better | Judgement::NoDifference => Exit::Pass,
-    }
+    Ok(if args.series.judging.gate { Exit::from(comparison.judgement) } else { Exit::Pass })
 }

@@ -50,6 +50,12 @@ fn the_parts_of_a_plan_add_up_to_it() {
     let parts = ["a", "b"].map(|name| summary(&home.path().join(name)));
     assert_eq!(parts[0].plan.hash, parts[1].plan.hash);
     assert_eq!(parts[0].connections.target + parts[1].connections.target, 60);
+    let server = parts[0].server.as_ref().unwrap();
+    assert!(
+        server.cpu_s.is_some() && server.messages_per_cpu_s.is_none(),
+        "the other part had some of it, too"
+    );
+    assert!(server.user_bytes_per_connection.is_none() && parts[0].memory.server.is_none());
 
     let [a, b, all] = ["a", "b", "all"].map(|name| path(home.path(), name));
     let (code, text) = run(&["report", "merge", &a, &b, "-o", &all]);
@@ -61,6 +67,7 @@ fn the_parts_of_a_plan_add_up_to_it() {
     assert_eq!(merged.latency_us.planned_to_delivered.count, counts[0] + counts[1]);
     assert_eq!(merged.thresholds.len(), 1, "the parts' thresholds are judged again");
     assert!(merged.server.is_some_and(|server| server.messages_per_cpu_s.is_some()));
+    assert!(Path::new(&all).join("report.html").exists());
     // What was merged can be shown, and its samples merged no more than once.
     assert_eq!(run(&["report", "show", &all]).0, Some(0));
     let (code, text) = run(&["report", "merge", &a, &b, "-o", &all]);

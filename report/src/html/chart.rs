@@ -7,6 +7,7 @@
 mod bars;
 mod lines;
 mod ranges;
+mod rows;
 
 use maud::{Markup, PreEscaped, html};
 use plotters::prelude::*;

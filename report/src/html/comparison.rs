@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::axis::Axis;
 use super::chart::{Chart, Line, Range, Ranges};
-use super::curve::{line, told};
+use super::curve::by_percentile;
 use super::numbers::{count, exact, known, share, time};
 use super::page::{self, Column, Section, facts, table};
 use super::palette::Ink;
@@ -212,26 +212,10 @@ fn distributions(arms: [&[Run]; 2]) -> Markup {
 
 fn overlay(arms: &[Histogram; 2], id: &str, title: &str) -> Markup {
     let names = [("baseline", Ink::Grey), ("candidate", Ink::Blue)];
-    let timed: Vec<_> = names.into_iter().zip(arms).filter(|(_, histogram)| histogram.count() > 0).collect();
-    let lines: Vec<Line> = timed.iter().map(|((name, ink), histogram)| line(name, *ink, histogram)).collect();
-    let says: Vec<String> = timed.iter().map(|((name, _), histogram)| told(name, histogram)).collect();
-    let values = lines.iter().flat_map(|line| {
-        line.points.iter().filter_map(|(_, value)| *value).chain(line.dot.map(|(_, value)| value))
-    });
-    let chart = Chart {
-        id,
-        title,
-        says: format!("{}.", says.join("; ")),
-        x: Axis::percentiles("percentile (%)", arms.iter().map(Histogram::count).max().unwrap_or(0) as f64),
-        y: Axis::times("time, logarithmic (µs, ms, s)", values),
-        bands: &[],
-        lines,
-        note: "",
-        none: "Nothing was timed, or the runs left no latency.hlog.",
-    };
-    chart.figure()
+    let curves: Vec<_> =
+        names.into_iter().zip(arms).map(|((name, ink), histogram)| (name, ink, histogram)).collect();
+    by_percentile(id, title, &curves, "Nothing was timed, or the runs left no latency.hlog.")
 }
-
 /// Every run's figures, so that a drift or a run apart is seen.
 fn runs(comparison: &Comparison) -> Markup {
     html! {

@@ -39,11 +39,30 @@ fn samples_are_added_and_judged_as_one_run() {
     assert_eq!((merged.connections.target, merged.messages.rate_per_s), (20, Some(1000.0)));
     assert_eq!((merged.generator.cpu_s, merged.generator.busiest_core), (Some(4.0), Some(0.2)));
     assert_eq!(merged.server.unwrap().messages_per_cpu_s, Some(50_000.0));
-    assert_eq!(merged.machine.cpu_us_per_message, Some(40.0));
     assert_eq!(merged.plan.part, None);
     // The first part alone would pass this one.
     let (merged, _) = merge(&parts, &[holds, broken]).unwrap();
     assert_eq!((merged.verdict, merged.reasons.len()), (Verdict::Fail, 1));
+}
+
+#[test]
+fn what_one_machine_alone_knows_is_not_told_of_all() {
+    let mut parts = [part(1, 2, 1000), part(2, 2, 1000)];
+    for part in &mut parts {
+        let server = Server { cpu_s: Some(4.0), user_bytes_per_connection: Some(200.0), ..Server::default() };
+        part.summary.server = Some(server);
+        part.summary.memory.connections = 10;
+        part.summary.kernel.bytes_per_connection = Some(4000.0);
+        part.summary.machine.cpu_us_per_message = Some(9.0);
+    }
+    let (merged, _) = merge(&parts, &[]).unwrap();
+    let server = merged.server.unwrap();
+    assert_eq!((merged.memory, merged.kernel.bytes_per_connection), (Memory::default(), None));
+    assert_eq!((server.user_bytes_per_connection, merged.machine.cpu_us_per_message), (None, None));
+    assert_eq!(server.messages_per_cpu_s, Some(50_000.0));
+    // Messages of a roll call are not of the time that the CPU was taken of.
+    parts.iter_mut().for_each(|part| part.summary.plan.roll_call = true);
+    assert_eq!(merge(&parts, &[]).unwrap().0.server.unwrap().messages_per_cpu_s, None);
 }
 
 #[test]
@@ -73,6 +92,9 @@ fn what_is_not_one_run_is_told() {
     let mut other = part(2, 2, 1);
     other.summary.plan.hash = "two".into();
     assert!(error(&[part(1, 2, 1), other]).contains("another plan"));
+    let mut stormy = part(2, 2, 1);
+    stormy.summary.storm = Some(crate::schema::Storm::default());
+    assert!(error(&[part(1, 2, 1), stormy]).contains("has a storm"));
     let mut bare = part(2, 2, 1);
     bare.histograms.clear();
     assert!(error(&[part(1, 2, 1), bare]).contains("latency.hlog"));

@@ -29,6 +29,8 @@ pub struct PlanFacts {
     pub payload_bytes: u64,
     /// Messages in flight per pair; `None` for an open loop.
     pub closed_loop_window: Option<u64>,
+    /// Its messages are a roll call: one of each user after the window, in which nobody writes.
+    pub roll_call: bool,
     /// Which part of the plan this generator played, as `1/4`; `None` for all of it.
     pub part: Option<String>,
 }

@@ -2,19 +2,16 @@
 
 use maud::{Markup, html};
 use plotters::coord::Shift;
-use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, VPos};
 
+use super::rows::{self, BOTTOM, Plot};
 use super::{Failed, Frame, UNIT, drawing, small_style, small_width_of, text_style, units};
 use crate::html::axis::Axis;
 use crate::html::palette::Ink;
 
-/// In pixels: a bar with the line of its name, and the axis below all of them.
+/// In pixels: a bar with the line of its name.
 const ROW: u32 = 62;
-const BOTTOM: u32 = 50;
-/// Right and left, so that the texts of the axis are inside.
-const MARGIN: u32 = 22;
 /// Where in its row a bar begins and ends.
 const BAR: (f64, f64) = (0.45, 0.95);
 /// Weights of the parts in turn, so that each differs from its neighbours.
@@ -59,29 +56,13 @@ impl Bars<'_> {
     fn draw(&self, area: &DrawingArea<SVGBackend<'_>, Shift>) -> Result<(), Failed> {
         let sum = |bar: &Bar| bar.parts.iter().map(|(_, value)| value.max(0.0)).sum::<f64>();
         let axis = Axis::linear(self.label, self.bars.iter().map(sum).fold(0.0, f64::max));
-        let mut chart = ChartBuilder::on(area)
-            .margin_left(units(MARGIN))
-            .margin_right(units(MARGIN))
-            .x_label_area_size(units(BOTTOM))
-            .build_cartesian_2d(axis.clone(), self.bars.len() as f64..0.0)?;
-        chart
-            .configure_mesh()
-            .disable_y_mesh()
-            .bold_line_style(Ink::Grid.rgb().stroke_width(UNIT))
-            .light_line_style(TRANSPARENT)
-            .axis_style(Ink::Faint.rgb().stroke_width(UNIT))
-            .label_style(text_style(Ink::Text, HPos::Left, VPos::Top))
-            .x_desc(&axis.label)
-            .set_all_tick_mark_size(units(4))
-            .draw()?;
+        let chart = rows::plot(area, axis, self.bars.len())?;
         for (row, bar) in self.bars.iter().enumerate() {
             bar.draw(area, &chart, row as f64)?;
         }
         Ok(())
     }
 }
-
-type Plot<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<Axis, RangedCoordf64>>;
 
 impl Bar {
     /// The bar in its row, with its name above it, and those of its parts where there is room.

@@ -2,17 +2,17 @@
 
 use maud::{Markup, html};
 use plotters::coord::Shift;
+use plotters::coord::ranged1d::Ranged;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, VPos};
 
+use super::rows::{self, BOTTOM};
 use super::{Failed, Frame, UNIT, drawing, text_style, units};
 use crate::html::axis::Axis;
 use crate::html::palette::Ink;
 
-/// In pixels: a range with the line of its name, and the axis below all of them.
+/// In pixels: a range with the line of its name.
 const ROW: u32 = 52;
-const BOTTOM: u32 = 50;
-const MARGIN: u32 = 22;
 /// Where in its row the range lies.
 const MIDDLE: f64 = 0.7;
 const CAP: f64 = 0.14;
@@ -56,21 +56,8 @@ impl Ranges<'_> {
     fn draw(&self, area: &DrawingArea<SVGBackend<'_>, Shift>) -> Result<(), Failed> {
         let ends = self.ranges.iter().flat_map(|range| [range.low, range.high]).chain([1.0]);
         let axis = Axis::around(self.label, ends);
-        let mut chart = ChartBuilder::on(area)
-            .margin_left(units(MARGIN))
-            .margin_right(units(MARGIN))
-            .x_label_area_size(units(BOTTOM))
-            .build_cartesian_2d(axis.clone(), self.ranges.len() as f64..0.0)?;
-        chart
-            .configure_mesh()
-            .disable_y_mesh()
-            .bold_line_style(Ink::Grid.rgb().stroke_width(UNIT))
-            .light_line_style(TRANSPARENT)
-            .axis_style(Ink::Faint.rgb().stroke_width(UNIT))
-            .label_style(text_style(Ink::Text, HPos::Left, VPos::Top))
-            .x_desc(&axis.label)
-            .set_all_tick_mark_size(units(4))
-            .draw()?;
+        let begin = axis.range().start;
+        let mut chart = rows::plot(area, axis, self.ranges.len())?;
         let same = [(1.0, 0.0), (1.0, self.ranges.len() as f64)];
         chart.draw_series(LineSeries::new(same, Ink::Faint.rgb().stroke_width(2 * UNIT)))?;
         for (row, range) in self.ranges.iter().enumerate() {
@@ -82,8 +69,7 @@ impl Ranges<'_> {
             }
             let dot = Circle::new((range.middle, middle), 5 * UNIT, range.ink.rgb().filled());
             chart.draw_series([dot])?;
-            let (left, top) =
-                (chart.backend_coord(&(axis_begin(&axis), row)).0, chart.backend_coord(&(1.0, row)).1);
+            let (left, top) = (chart.backend_coord(&(begin, row)).0, chart.backend_coord(&(1.0, row)).1);
             area.draw_text(
                 &range.name,
                 &text_style(Ink::Text, HPos::Left, VPos::Top),
@@ -92,11 +78,6 @@ impl Ranges<'_> {
         }
         Ok(())
     }
-}
-
-fn axis_begin(axis: &Axis) -> f64 {
-    use plotters::coord::ranged1d::Ranged;
-    axis.range().start
 }
 
 #[cfg(test)]

@@ -3,9 +3,7 @@
 use maud::{Markup, html};
 
 use crate::folder::Run;
-use crate::html::axis::Axis;
-use crate::html::chart::{Chart, Line};
-use crate::html::curve::{line, told};
+use crate::html::curve::by_percentile;
 use crate::html::numbers::{exact, known, time};
 use crate::html::page::{Column, table};
 use crate::html::palette::Ink;
@@ -83,30 +81,9 @@ fn clocks() -> Markup {
 fn chart(run: &Run, id: &str, title: &str, curves: Curves, none: &str) -> Markup {
     let histogram =
         |tag: &str| run.histograms.iter().find(|(known, _)| known == tag).map(|(_, histogram)| histogram);
-    let timed: Vec<_> = curves
-        .iter()
-        .filter_map(|(tag, name, ink)| {
-            Some((*name, *ink, histogram(tag).filter(|histogram| histogram.count() > 0)?))
-        })
-        .collect();
-    let lines: Vec<Line> = timed.iter().map(|(name, ink, histogram)| line(name, *ink, histogram)).collect();
-    let says: Vec<String> = timed.iter().map(|(name, _, histogram)| told(name, histogram)).collect();
-    let most = timed.iter().map(|(.., histogram)| histogram.count()).max().unwrap_or(0);
-    let values = lines.iter().flat_map(|line| {
-        line.points.iter().filter_map(|(_, value)| *value).chain(line.dot.map(|(_, value)| value))
-    });
-    let chart = Chart {
-        id,
-        title,
-        says: format!("{}.", says.join("; ")),
-        x: Axis::percentiles("percentile (%)", most as f64),
-        y: Axis::times("time, logarithmic (µs, ms, s)", values),
-        bands: &[],
-        lines,
-        note: "",
-        none,
-    };
-    chart.figure()
+    let curves: Vec<_> =
+        curves.iter().filter_map(|(tag, name, ink)| Some((*name, *ink, histogram(tag)?))).collect();
+    by_percentile(id, title, &curves, none)
 }
 
 /// A row for each that has samples.
