@@ -42,7 +42,20 @@ fn shell(meanwhile: &str, words: &[&str], code: &str) {
 #[test]
 fn a_generator_that_is_late_is_named() {
     let _turn = alone();
-    provoke(&["-c", "20", "-r", "2k", "-d", "500ms", "-w", "100ms", "--send-lag-max=1us"], "send_lag");
+    let home = tempfile::tempdir().unwrap();
+    let out = format!("--out={}", home.path().display());
+    let words = ["run", "-c", "20", "-r", "2k", "-d", "4s", "-w", "100ms", "-q", &out];
+    let mut run = Running::start(&mut throng(&words));
+    let generator = until("the generator", || child_with(run.pid(), "load"));
+    until("the plan", || home.path().join("plan.json").exists().then_some(()));
+    std::thread::sleep(Duration::from_secs(1)); // the window has begun
+    // It stands still for a quarter of the window; whatever was due meanwhile is late by as much as it arrives late.
+    crate::harness::signal(generator, "STOP");
+    std::thread::sleep(Duration::from_secs(1));
+    crate::harness::signal(generator, "CONT");
+    assert_eq!(run.wait().code(), Some(98));
+    let summary = summary(home.path());
+    assert!(codes(&summary).contains(&"send_lag"), "{:?}", summary.reasons);
 }
 
 #[test]
