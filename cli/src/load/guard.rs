@@ -61,19 +61,7 @@ mod tests {
     use super::*;
 
     fn progress(phase: Phase) -> Progress {
-        Progress {
-            phase,
-            times: None,
-            established: 5_000,
-            connected: 5_000,
-            failed: 0,
-            lost: 0,
-            planned: 0,
-            sent: 0,
-            accepted: 0,
-            delivered: 0,
-            waiting: 0,
-        }
+        Progress { phase, established: 5_000, connected: 5_000, ..Progress::START }
     }
 
     #[test]
