@@ -7,6 +7,7 @@ mod args;
 mod exit;
 mod lab;
 mod load;
+mod metrics;
 mod prepare;
 mod proc;
 mod report;

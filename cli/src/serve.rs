@@ -1,18 +1,21 @@
 //! `throng serve`: the server until somebody asks for its end.
 
 use std::io::Write;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::{fmt, io};
 
 use throng_reactor::{Selected, backend, sys};
 use throng_report::schema::Footprint;
 use throng_server::{Config, Server};
 use throng_tune::Available;
 
-use crate::admin::{self, ServerFigures};
+use crate::admin::{self, Detail, ServerFigures};
 use crate::args::ServeArgs;
 use crate::exit::{Exit, Failure, Outcome};
+use crate::metrics::{self, Families};
 use crate::prepare;
 use crate::proc::memory;
 use crate::reserve::Reserve;
@@ -39,47 +42,23 @@ pub(crate) fn serve(args: &ServeArgs) -> Outcome {
     let files = prepare::files_per_table()?;
     let shards =
         prepare::shards(args.connections, args.server.shards, cpus.len(), files, prepare::holder(&backend))?;
-    let config = config(args, &backend, cpus.clone(), shards);
-    let about = About::new(&backend, &config);
+    let config = config(args, &backend, cpus, shards);
+    let about = Arc::new(About::new(&backend, &config));
     let server = Arc::new(
         Server::start(config)
             .map_err(|error| Failure::broke(format!("the server did not start: {error}")))?,
     );
-    let admin = match args.admin {
-        Some(address) => {
-            let server = Arc::clone(&server);
-            let told = admin::listen(address, move || about.figures(&server))
-                .map_err(|error| Failure::broke(error.to_string()))?;
-            told.to_string()
-        }
-        None => "off".to_owned(),
-    };
+    let told = Told::listen(args, &about, &server)?;
     let addresses: Vec<String> = server.addresses().iter().map(ToString::to_string).collect();
     let Selected { active, reason, .. } = &backend;
-    let line = format!(
-        "listening {} admin {admin} backend {active} shards {shards} ({reason})",
-        addresses.join(",")
-    );
+    let line =
+        format!("listening {} {told} backend {active} shards {shards} ({reason})", addresses.join(","));
     let mut stdout = std::io::stdout().lock();
     // Whoever closed our stdout does not want to know; the server is there all the same.
     let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
     drop(stdout);
 
-    loop {
-        if let Some(short) = reserve.runs_short(Instant::now()) {
-            eprintln!("memory is short, and the server goes on accepting: {short}");
-        }
-        match asked.recv_timeout(LOOK) {
-            Ok(_) => break,
-            Err(RecvTimeoutError::Timeout) if server.has_ended_shards() => {
-                return Err(Failure::broke("a shard ended by itself; its message stands above"));
-            }
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => {
-                return Err(Failure::broke("nobody watches for signals any more"));
-            }
-        }
-    }
+    watch(&server, &asked, &mut reserve)?;
     eprintln!("draining: what is on its way may arrive; a second signal ends at once");
     server.drain();
     while !server.is_finished() {
@@ -91,6 +70,72 @@ pub(crate) fn serve(args: &ServeArgs) -> Outcome {
     }
     server.join().map_err(|error| Failure::broke(format!("the drain broke: {error}")))?;
     Ok(Exit::Pass)
+}
+
+/// Looks after a server until somebody asks for its end.
+fn watch(server: &Server, asked: &Receiver<Stop>, reserve: &mut Reserve) -> Result<(), Failure> {
+    loop {
+        if let Some(short) = reserve.runs_short(Instant::now()) {
+            eprintln!("memory is short, and the server goes on accepting: {short}");
+        }
+        match asked.recv_timeout(LOOK) {
+            Ok(_) => return Ok(()),
+            Err(RecvTimeoutError::Timeout) if server.has_ended_shards() => {
+                return Err(Failure::broke("a shard ended by itself; its message stands above"));
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(Failure::broke("nobody watches for signals any more"));
+            }
+        }
+    }
+}
+
+/// Where the server tells its figures.
+struct Told {
+    admin: Option<SocketAddr>,
+    prometheus: Option<SocketAddr>,
+}
+
+impl Told {
+    /// Answers on the addresses that were asked for.
+    fn listen(args: &ServeArgs, about: &Arc<About>, server: &Arc<Server>) -> Result<Told, Failure> {
+        let broke = |error: io::Error| Failure::broke(error.to_string());
+        let bind = |address: Option<SocketAddr>, what: &str| {
+            let listener = address.map(|address| admin::bind(address, what)).transpose();
+            let listener = listener.map_err(broke)?;
+            let local = listener.as_ref().map(TcpListener::local_addr).transpose().map_err(broke)?;
+            Ok::<_, Failure>((listener, local))
+        };
+        let (listener, admin) = bind(args.admin, "admin")?;
+        if let Some(listener) = listener {
+            let (about, server) = (Arc::clone(about), Arc::clone(server));
+            admin::listen(listener, move |detail| about.figures(&server, detail)).map_err(broke)?;
+        }
+        let (listener, prometheus) = bind(args.prometheus, "Prometheus")?;
+        if let Some(listener) = listener {
+            let (about, server) = (Arc::clone(about), Arc::clone(server));
+            metrics::listen(listener, move || {
+                let told = about.figures(&server, Detail::Brief);
+                let mut page = Families::default();
+                metrics::build_info(&mut page, &[("server", &told.throng_version)]);
+                metrics::server::add(&mut page, &told);
+                page
+            })
+            .map_err(broke)?;
+        }
+        Ok(Told { admin, prometheus })
+    }
+}
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.admin {
+            Some(address) => write!(f, "admin {address}")?,
+            None => f.write_str("admin off")?,
+        }
+        self.prometheus.map_or(Ok(()), |address| write!(f, " prometheus {address}"))
+    }
 }
 
 fn config(args: &ServeArgs, backend: &Selected, cpus: Vec<usize>, shards: usize) -> Config {
@@ -136,13 +181,17 @@ impl About {
         }
     }
 
-    fn figures(&self, server: &Server) -> ServerFigures {
+    fn figures(&self, server: &Server, detail: Detail) -> ServerFigures {
         let figures = server.figures();
+        let memory = match detail {
+            Detail::Whole => memory::footprint("self"),
+            Detail::Brief => memory::brief("self"),
+        };
         ServerFigures {
             throng_version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             uptime_s: self.begun.elapsed().as_secs_f64(),
-            memory: memory::footprint("self").unwrap_or_default(),
+            memory: memory.unwrap_or_default(),
             memory_at_start: self.memory_at_start,
             available_bytes: self.available.bytes(),
             backend_requested: self.backend.requested.to_string(),

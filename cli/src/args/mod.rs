@@ -9,6 +9,7 @@ mod sides;
 pub(crate) mod values;
 
 use std::net::SocketAddr;
+use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -97,6 +98,11 @@ pub(crate) struct RunArgs {
     #[arg(long, help_heading = "How it runs")]
     pub(crate) prefault: bool,
 
+    /// Tell figures to Prometheus on this address, under /metrics: the generator's, and the server's as it reads them. The address
+    /// is the host's, in a lab, too
+    #[arg(long, value_name = "ADDR", help_heading = "What becomes of the figures")]
+    pub(crate) prometheus: Option<SocketAddr>,
+
     /// Say what the run would take and what stands in its way; start nothing. Exit code 0: it fits; 1: it does not
     #[arg(long, help_heading = "How it runs")]
     pub(crate) dry_run: bool,
@@ -130,6 +136,10 @@ pub(crate) struct ServeArgs {
     /// Tell figures on this address, as JSON over HTTP under /figures
     #[arg(long, value_name = "ADDR")]
     pub(crate) admin: Option<SocketAddr>,
+
+    /// Tell figures to Prometheus on this address, under /metrics
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) prometheus: Option<SocketAddr>,
 
     /// Connections to be ready for: with epoll, decides the number of shards where --shards does not
     #[arg(short = 'c', long, value_name = "N", value_parser = values::positive, default_value = "10k")]
@@ -168,7 +178,7 @@ Examples:
   curl http://127.0.0.1:7401/figures                      what it is doing
 
 When it listens, it prints one line on stdout: `listening ADDR.. admin ADDR|off backend NAME shards
-N (why)`. SIGTERM or SIGINT let what is on its way arrive, say goodbye to everybody, and end; a second one ends at once.
+N (why)`, with `prometheus ADDR` before `backend` if asked for. SIGTERM or SIGINT let what is on its way arrive, say goodbye to everybody, and end; a second one ends at once.
 The admin address answers whoever reaches it: keep it on loopback or a private network.";
 
 /// `throng load`.
@@ -206,6 +216,14 @@ pub(crate) struct LoadArgs {
     /// The figures.
     #[command(flatten)]
     pub(crate) report: ReportFlags,
+
+    /// Tell figures to Prometheus on this address, under /metrics: the generator's, and the server's as it reads them
+    #[arg(long, value_name = "ADDR", help_heading = "What becomes of the figures")]
+    pub(crate) prometheus: Option<SocketAddr>,
+
+    /// The child of `run`: the listener for Prometheus, which was made outside of the lab.
+    #[arg(long, hide = true, value_name = "FD")]
+    pub(crate) prometheus_fd: Option<RawFd>,
 
     /// The child of `run`: stop when stdin closes, as on SIGINT.
     #[arg(long, hide = true)]

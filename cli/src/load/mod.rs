@@ -9,11 +9,14 @@
 //!
 //! `run` adds nothing to this but the server: whatever a report says is put together here, on one machine or on two.
 
+mod audience;
 mod guard;
+mod live;
 mod memory;
 mod progress;
 mod record;
 mod samples;
+mod scout;
 mod server;
 mod target;
 mod write;
@@ -36,8 +39,12 @@ use crate::prepare;
 use crate::signals::{self, Stop};
 use crate::utc;
 
+pub(crate) use live::Now;
+#[cfg(test)]
+pub(crate) use scout::Seen;
+
+use audience::Audience;
 use guard::Guard;
-use progress::Display;
 use record::Record;
 use samples::{Edge, Hold};
 use server::Server;
@@ -76,6 +83,7 @@ pub(crate) fn load(args: &LoadArgs) -> Outcome {
         Some(told) => told.warnings.clone(),
         None => prepare::preflight(&wanted, &prepare::machine()?, args.generator.force)?,
     };
+    let listener = live::listener(args)?;
     let started = SystemTime::now();
     let guard = Guard::new(args.generator.memory_reserve, plan.connections);
     let folder = folder(args.report.out.clone(), &plan, started)?;
@@ -99,8 +107,8 @@ pub(crate) fn load(args: &LoadArgs) -> Outcome {
         ..Options::new(sources)
     };
     let load = Load::start(plan.clone(), options).map_err(|error| Failure::broke(prepare::chain(&error)))?;
-    let display = Display::new(args.report.quiet, &plan);
-    let outcome = watch(load, &plan, &asked, &mut record, display)?;
+    let mut audience = Audience::begin(args, &plan, &record, cpus.len(), listener)?;
+    let outcome = watch(load, &plan, &asked, &mut record, &mut audience)?;
     if let Some(Err(error)) = capture.map(|capture| capture.finish()) {
         record.warnings.push(format!("the captured packets are not complete: {error}"));
     }
@@ -143,7 +151,7 @@ fn watch(
     plan: &Plan,
     asked: &Receiver<Stop>,
     record: &mut Record,
-    mut display: Display,
+    audience: &mut Audience,
 ) -> Result<LoadOutcome, Failure> {
     let begun = Instant::now();
     let mut next_row = begun + ROW;
@@ -151,7 +159,7 @@ fn watch(
     while !load.is_finished() {
         let progress = load.progress();
         if let Some(why) = record.guard.look(&progress) {
-            display.say(&format!("memory is short, everybody leaves: {why}"));
+            audience.say(&format!("memory is short, everybody leaves: {why}"));
             load.stop_ramp(why);
         }
         let now = sys::clock::now();
@@ -173,20 +181,22 @@ fn watch(
         }
         if Instant::now() >= next_row {
             next_row += ROW;
-            record.row(begun.elapsed(), &progress, &load.take_interval());
+            let interval = load.take_interval();
+            record.row(begun.elapsed(), &progress, &interval);
             record.server.look();
-            display.show(&progress, begun.elapsed(), record.rows.last());
+            audience.second(&progress, begun.elapsed(), record.rows.last(), &interval);
         }
+        audience.look(&progress, record);
         let until = next_row.saturating_duration_since(Instant::now());
         match asked.recv_timeout(wait(&progress, now, until)) {
             Ok(_) if stopping => {
-                display.end();
+                audience.end();
                 eprintln!("throng: ended at once; there is no report");
                 std::process::exit(i32::from(Exit::Interrupted.code()));
             }
             Ok(_) => {
                 stopping = true;
-                display.say("interrupted: what is under way is waited for; a second signal ends at once");
+                audience.say("interrupted: what is under way is waited for; a second signal ends at once");
                 load.stop();
             }
             Err(RecvTimeoutError::Timeout) => {}
@@ -195,7 +205,7 @@ fn watch(
     }
     // The last second, which is mostly a part of one.
     record.row(begun.elapsed(), &load.progress(), &load.take_interval());
-    display.end();
+    audience.end();
     let outcome = load.wait().map_err(|error| Failure::broke(prepare::chain(&error)))?;
     record.guard.ended();
     record.server.look_after_the_end(outcome.everybody_lost);

@@ -6,6 +6,7 @@ mod foreign;
 mod harness;
 mod lab;
 mod memory;
+mod metrics;
 mod storm;
 mod users;
 mod whole;
