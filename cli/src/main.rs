@@ -14,6 +14,7 @@ mod report;
 mod reserve;
 mod run;
 mod scenario;
+mod screen;
 mod serve;
 mod signals;
 mod utc;

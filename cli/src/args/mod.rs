@@ -141,6 +141,10 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "ADDR")]
     pub(crate) prometheus: Option<SocketAddr>,
 
+    /// No live screen, also at a terminal
+    #[arg(long)]
+    pub(crate) no_tui: bool,
+
     /// Connections to be ready for: with epoll, decides the number of shards where --shards does not
     #[arg(short = 'c', long, value_name = "N", value_parser = values::positive, default_value = "10k")]
     pub(crate) connections: u64,

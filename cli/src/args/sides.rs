@@ -123,6 +123,17 @@ pub(crate) struct ReportFlags {
     /// No progress and no summary: only the run folder's path
     #[arg(short = 'q', long)]
     pub(crate) quiet: bool,
+
+    /// Lines of progress also where a terminal could show the live screen
+    #[arg(long)]
+    pub(crate) no_tui: bool,
+}
+
+impl ReportFlags {
+    /// Whether somebody who sits at a terminal may see the live screen.
+    pub(crate) fn shows_screen(&self) -> bool {
+        !(self.quiet || self.json || self.no_tui)
+    }
 }
 
 /// Where the server's own figures come from.

@@ -19,6 +19,7 @@ mod samples;
 mod scout;
 mod server;
 mod target;
+mod viewer;
 mod write;
 
 use std::fs::File;
@@ -43,7 +44,7 @@ pub(crate) use live::Now;
 #[cfg(test)]
 pub(crate) use scout::Seen;
 
-use audience::Audience;
+use audience::{Audience, Cores};
 use guard::Guard;
 use record::Record;
 use samples::{Edge, Hold};
@@ -61,12 +62,13 @@ pub(crate) fn load(args: &LoadArgs) -> Outcome {
     let plan = prepare::plan(&args.scenario, &args.plan)?;
     let selected =
         backend::select(args.backend.backend).map_err(|error| Failure::broke(error.to_string()))?;
+    let allowed = prepare::allowed_cores()?;
     let cpus = match &args.generator.load_cpus {
         Some(cores) => {
             sys::affinity::pin(&cores.0).map_err(|error| Failure::usage(error.to_string()))?;
             cores.0.clone()
         }
-        None => prepare::allowed_cores()?,
+        None => allowed.clone(),
     };
     let files = prepare::files_per_table()?;
     let users = prepare::generator_holder(&args.generator, &selected);
@@ -107,13 +109,22 @@ pub(crate) fn load(args: &LoadArgs) -> Outcome {
         ..Options::new(sources)
     };
     let load = Load::start(plan.clone(), options).map_err(|error| Failure::broke(prepare::chain(&error)))?;
-    let mut audience = Audience::begin(args, &plan, &record, cpus.len(), listener)?;
-    let outcome = watch(load, &plan, &asked, &mut record, &mut audience)?;
+    let cores = Cores { generator: &cpus, spare: spare(&allowed, &cpus, &record.server) };
+    let mut audience = Audience::begin(args, &plan, &record, cores, listener, &stops)?;
+    let outcome = watch(load, &plan, &asked, &mut record, &mut audience).inspect_err(|_| audience.end())?;
     if let Some(Err(error)) = capture.map(|capture| capture.finish()) {
         record.warnings.push(format!("the captured packets are not complete: {error}"));
     }
     let measured = Measured { plan: &plan, outcome: &outcome, started, cpus: &cpus };
-    finish(args, &folder, &record, &measured)
+    finish(args, &folder, &record, &measured, &mut audience)
+}
+
+/// The cores that neither side has.
+fn spare(allowed: &[usize], generator: &[usize], server: &Server) -> Vec<usize> {
+    let server = server.first().filter(|_| server.is_here()).map(|figures| figures.cpus.clone());
+    let server: Vec<usize> = server.unwrap_or_default().into_iter().map(|core| core as usize).collect();
+    let is_spare = |core: &&usize| !generator.contains(core) && !server.contains(core);
+    allowed.iter().filter(is_spare).copied().collect()
 }
 
 /// Where packets are to be written down.
@@ -159,7 +170,7 @@ fn watch(
     while !load.is_finished() {
         let progress = load.progress();
         if let Some(why) = record.guard.look(&progress) {
-            audience.say(&format!("memory is short, everybody leaves: {why}"));
+            audience.say(&format!("memory is short, everybody leaves: {why}"), "memory is short");
             load.stop_ramp(why);
         }
         let now = sys::clock::now();
@@ -184,19 +195,21 @@ fn watch(
             let interval = load.take_interval();
             record.row(begun.elapsed(), &progress, &interval);
             record.server.look();
-            audience.second(&progress, begun.elapsed(), record.rows.last(), &interval);
+            audience.second(&progress, begun.elapsed(), record, &interval);
         }
-        audience.look(&progress, record);
+        audience.look(&progress, begun.elapsed(), record);
         let until = next_row.saturating_duration_since(Instant::now());
         match asked.recv_timeout(wait(&progress, now, until)) {
-            Ok(_) if stopping => {
+            Ok(stop) if stopping && stop.is_asked() => {
                 audience.end();
                 eprintln!("throng: ended at once; there is no report");
                 std::process::exit(i32::from(Exit::Interrupted.code()));
             }
+            Ok(_) if stopping => {}
             Ok(_) => {
                 stopping = true;
-                audience.say("interrupted: what is under way is waited for; a second signal ends at once");
+                let text = "interrupted: what is under way is waited for; a second signal ends at once";
+                audience.say(text, "interrupted");
                 load.stop();
             }
             Err(RecvTimeoutError::Timeout) => {}
@@ -205,7 +218,6 @@ fn watch(
     }
     // The last second, which is mostly a part of one.
     record.row(begun.elapsed(), &load.progress(), &load.take_interval());
-    audience.end();
     let outcome = load.wait().map_err(|error| Failure::broke(prepare::chain(&error)))?;
     record.guard.ended();
     record.server.look_after_the_end(outcome.everybody_lost);
@@ -227,9 +239,17 @@ struct Measured<'a> {
     cpus: &'a [usize],
 }
 
-fn finish(args: &LoadArgs, folder: &RunFolder, record: &Record, measured: &Measured<'_>) -> Outcome {
+fn finish(
+    args: &LoadArgs,
+    folder: &RunFolder,
+    record: &Record,
+    measured: &Measured<'_>,
+    audience: &mut Audience,
+) -> Outcome {
     let summary = record.summary(measured, &args.report);
     write::everything(folder, &summary, &record.rows, measured)?;
+    // First the folder: a terminal that takes nothing any more must not cost the report.
+    audience.end();
     write::show(&summary, &args.report, folder.path());
     Ok(if summary.incidents.interrupted { Exit::Interrupted } else { Exit::from(summary.verdict) })
 }

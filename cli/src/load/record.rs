@@ -87,6 +87,12 @@ impl Record {
         }
     }
 
+    /// Memory that is no file before the first connection: the server's and the generator's.
+    pub(super) fn anonymous_before(&self) -> [Option<u64>; 2] {
+        let server = self.server.memory_at_start().or(self.before.server);
+        [server, self.before.generator].map(|memory| memory.and_then(|memory| memory.anonymous_bytes))
+    }
+
     /// Adds the second that just ended.
     pub(super) fn row(&mut self, since_begin: Duration, progress: &Progress, interval: &Interval) {
         let (server_cpu, generator_cpu) = (self.server.cpu_ticks(), sys::usage::process_cpu());

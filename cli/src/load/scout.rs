@@ -27,6 +27,8 @@ pub(crate) struct Seen {
     /// They, with its memory in brief; `None` when they could not be read. Of a server that is not a Throng its CPU time and
     /// memory alone.
     pub(crate) server: Option<ServerFigures>,
+    /// Why they could not.
+    pub(crate) unread: Option<String>,
     /// The busiest of the server's cores since the look before, 0 to 1.
     pub(crate) server_core: Option<f64>,
     /// The generator's memory, in brief.
@@ -66,13 +68,19 @@ fn look(seen: &Weak<Mutex<Arc<Seen>>>, server: &Brief, cores: usize) {
     let mut last = (Instant::now(), threads::cpu_ns(WORKERS), None::<ServerFigures>);
     while let Some(seen) = seen.upgrade() {
         let (at, workers) = (Instant::now(), threads::cpu_ns(WORKERS));
-        let told = server.look().and_then(Result::ok);
+        let told = server.look();
+        let (unread, told) = match told {
+            Some(Ok(told)) => (None, Some(told)),
+            Some(Err(why)) => (Some(why), None),
+            None => (None, None),
+        };
         let since = |&number: &usize| last.1.get(&number).copied().unwrap_or(0);
         let worked = workers.iter().map(|(number, now)| (*number, now.saturating_sub(since(number))));
         let new = Seen {
             asked: server.is_asked(),
             server_core: last.2.as_ref().zip(told.as_ref()).and_then(|(then, now)| server_core(then, now)),
             server: told.clone(),
+            unread,
             generator_memory: memory::brief("self"),
             generator_core: threads::busiest_core(cores, worked, at - last.0),
         };

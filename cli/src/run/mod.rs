@@ -34,6 +34,7 @@ use crate::lab::{self, Told};
 use crate::load::default_folder;
 use crate::prepare::{self, Split};
 use crate::proc::host;
+use crate::screen;
 use crate::signals::{self, Stop};
 use crate::utc;
 
@@ -192,7 +193,8 @@ fn play(
         })?;
         words.push(format!("--prometheus-fd={fd}").into());
     }
-    let mut load = Load::start(address, &args.scenario, &words).map_err(Failure::broke)?;
+    let with_screen = args.report.shows_screen() && screen::is_possible();
+    let mut load = Load::start(address, &args.scenario, &words, with_screen).map_err(Failure::broke)?;
     drop(listener);
 
     let mut server_ended = None::<ExitStatus>;

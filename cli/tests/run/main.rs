@@ -7,6 +7,7 @@ mod harness;
 mod lab;
 mod memory;
 mod metrics;
+mod screen;
 mod storm;
 mod users;
 mod whole;

@@ -1,5 +1,7 @@
 //! `throng serve`: the server until somebody asks for its end.
 
+mod face;
+
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -21,6 +23,8 @@ use crate::proc::memory;
 use crate::reserve::Reserve;
 use crate::signals::{self, Stop};
 
+use face::Face;
+
 /// How often the main thread looks whether a shard ended by itself.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -30,14 +34,16 @@ pub(crate) fn serve(args: &ServeArgs) -> Outcome {
     signals::watch(&stops, args.until_stdin_closes)
         .map_err(|error| Failure::broke(format!("cannot watch for signals: {error}")))?;
     let backend = backend::select(args.backend.backend).map_err(|error| Failure::broke(error.to_string()))?;
+    let allowed = prepare::allowed_cores()?;
     let cpus = match &args.server.serve_cpus {
         Some(cores) => {
             // The admin thread, too, stays off the generator's cores.
             sys::affinity::pin(&cores.0).map_err(|error| Failure::usage(error.to_string()))?;
             cores.0.clone()
         }
-        None => prepare::allowed_cores()?,
+        None => allowed.clone(),
     };
+    let spare = allowed.into_iter().filter(|core| !cpus.contains(core)).collect();
     let mut reserve = Reserve::new(args.memory_reserve);
     let files = prepare::files_per_table()?;
     let shards =
@@ -50,21 +56,24 @@ pub(crate) fn serve(args: &ServeArgs) -> Outcome {
     );
     let told = Told::listen(args, &about, &server)?;
     let addresses: Vec<String> = server.addresses().iter().map(ToString::to_string).collect();
+    let addresses = addresses.join(",");
     let Selected { active, reason, .. } = &backend;
-    let line =
-        format!("listening {} {told} backend {active} shards {shards} ({reason})", addresses.join(","));
+    let line = format!("listening {addresses} {told} backend {active} shards {shards} ({reason})");
     let mut stdout = std::io::stdout().lock();
     // Whoever closed our stdout does not want to know; the server is there all the same.
     let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
     drop(stdout);
 
-    watch(&server, &asked, &mut reserve)?;
-    eprintln!("draining: what is on its way may arrive; a second signal ends at once");
+    let title = format!("throng serve  {addresses}  {active}, {shards} shards");
+    let mut face = Face::new(args, title, &stops, spare);
+    watch(&server, &about, &asked, &mut reserve, &mut face)?;
+    face.say("draining: what is on its way may arrive; a second signal ends at once");
     server.drain();
     while !server.is_finished() {
+        face.look(&about, &server, &reserve);
         // Our stdin closing after a signal is the parent's end, not more hurry.
-        if asked.recv_timeout(LOOK) == Ok(Stop::Signal) {
-            eprintln!("ended at once");
+        if asked.recv_timeout(LOOK).is_ok_and(Stop::is_asked) {
+            face.say("ended at once");
             return Ok(Exit::Interrupted);
         }
     }
@@ -73,11 +82,18 @@ pub(crate) fn serve(args: &ServeArgs) -> Outcome {
 }
 
 /// Looks after a server until somebody asks for its end.
-fn watch(server: &Server, asked: &Receiver<Stop>, reserve: &mut Reserve) -> Result<(), Failure> {
+fn watch(
+    server: &Server,
+    about: &About,
+    asked: &Receiver<Stop>,
+    reserve: &mut Reserve,
+    face: &mut Face,
+) -> Result<(), Failure> {
     loop {
         if let Some(short) = reserve.runs_short(Instant::now()) {
-            eprintln!("memory is short, and the server goes on accepting: {short}");
+            face.say(&format!("memory is short, and the server goes on accepting: {short}"));
         }
+        face.look(about, server, reserve);
         match asked.recv_timeout(LOOK) {
             Ok(_) => return Ok(()),
             Err(RecvTimeoutError::Timeout) if server.has_ended_shards() => {
