@@ -18,6 +18,7 @@ use crate::fresh::Fresh;
 use crate::load::default_folder;
 use crate::page;
 use crate::prepare;
+use crate::screen;
 use crate::signals::{self, Stop};
 
 /// The least that is tried.
@@ -28,7 +29,7 @@ const CONNECTIONS_MAX: u64 = 100_000_000;
 /// How long each trial measures where nothing else is said: there are some twenty of them.
 const WINDOW: &str = "5s";
 /// What this command gives its runs itself.
-const OWN_FLAGS: [&str; 4] = ["out", "json", "quiet", "until_stdin_closes"];
+const OWN_FLAGS: [&str; 5] = ["out", "json", "quiet", "heading", "until_stdin_closes"];
 /// What the search leaves behind.
 const CAPACITY: &str = "capacity.json";
 const PAGE: &str = "capacity.html";
@@ -59,6 +60,7 @@ pub(crate) fn run(args: &CapacityArgs, matches: &ArgMatches) -> Outcome {
         home: &home,
         is_quiet: args.report.quiet,
         is_forced: args.local.generator.force,
+        has_screen: screen::is_wanted(&args.report),
         asked,
         begun: 0,
     };
@@ -146,6 +148,8 @@ struct Trials<'a> {
     is_quiet: bool,
     /// Try although the machine does not fit.
     is_forced: bool,
+    /// Each run shows the live screen.
+    has_screen: bool,
     asked: Receiver<Stop>,
     begun: u64,
 }
@@ -185,7 +189,7 @@ impl Trials<'_> {
     /// something else. `None`: somebody wants an end.
     fn try_load(&mut self, load: u64, trials: &mut Vec<Trial>) -> Result<Option<bool>, Failure> {
         for attempt in 0..2 {
-            let Some(trial) = self.run(load)? else { return Ok(None) };
+            let Some(trial) = self.run(load, trials)? else { return Ok(None) };
             self.say(&trial);
             let verdict = trial.verdict;
             let is_final = verdict != Verdict::Invalid || trial.run.is_none() || attempt == 1;
@@ -197,14 +201,15 @@ impl Trials<'_> {
         unreachable!("the second attempt is final")
     }
 
-    fn run(&mut self, load: u64) -> Result<Option<Trial>, Failure> {
+    fn run(&mut self, load: u64, trials: &[Trial]) -> Result<Option<Trial>, Failure> {
         let name = match self.find {
             Find::Rate => "rate",
             Find::Connections => "connections",
         };
         let mut flags = self.flags.clone();
         flags.push(format!("--{name}={load}").into());
-        let fresh = Fresh { program: None, scenario: self.scenario, flags: &flags };
+        let heading = self.has_screen.then(|| heading(self.find, self.begun + 1, load, trials));
+        let fresh = Fresh { program: None, scenario: self.scenario, flags: &flags, heading };
         let obstacle = if self.is_forced { None } else { fresh.obstacle()? };
         if let Some(why) = obstacle {
             return Ok(Some(refused(load, why)));
@@ -212,7 +217,10 @@ impl Trials<'_> {
         self.begun += 1;
         let path = self.home.join(format!("{:03}-{load}", self.begun));
         let Some(exit) = fresh.play(&path, &self.asked)? else { return Ok(None) };
-        if matches!(exit, Exit::Broke | Exit::Usage | Exit::Interrupted) {
+        if exit == Exit::Interrupted {
+            return Ok(None); // by a key of its screen
+        }
+        if matches!(exit, Exit::Broke | Exit::Usage) {
             let message = format!(
                 "the run with {} ended without a verdict; its message stands above",
                 self.find.show(load)
@@ -232,6 +240,20 @@ impl Trials<'_> {
     }
 }
 
+/// What a run's screen says of the search: the run, and what is known so far.
+fn heading(find: Find, number: u64, load: u64, trials: &[Trial]) -> String {
+    let of = |held: bool| trials.iter().filter(move |trial| trial.held() == held).map(|trial| trial.load);
+    let known = match (of(true).max(), of(false).min()) {
+        (None, None) => String::new(),
+        (Some(most), None) => format!("; held: up to {}", find.show(most)),
+        (None, Some(least)) => format!("; did not hold: {}", find.show(least)),
+        (Some(most), Some(least)) => {
+            format!("; held: up to {}; did not: from {}", find.show(most), find.show(least))
+        }
+    };
+    format!("search, run {number}: {}{known}", find.show(load))
+}
+
 /// A run that the machine has no room for, and that was not begun.
 fn refused(load: u64, why: String) -> Trial {
     let is_memory = why.starts_with("memory available");
@@ -241,5 +263,27 @@ fn refused(load: u64, why: String) -> Trial {
         reason: Some(("does_not_fit".to_owned(), why)),
         exhausted: Some(if is_memory { Exhausted::Memory } else { Exhausted::KernelLimit }),
         ..Trial::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_screen_says_what_the_search_knows() {
+        let of = |trials: &[Trial]| heading(Find::Rate, 3, 20_000, trials);
+        let trial = |load, verdict| Trial { load, verdict, ..Trial::default() };
+        assert_eq!(of(&[]), "search, run 3: 20.0 k messages/s");
+        let trials = [
+            trial(1000, Verdict::Pass),
+            trial(16_000, Verdict::Pass),
+            trial(32_000, Verdict::Fail),
+            trial(24_000, Verdict::Invalid),
+        ];
+        assert_eq!(
+            of(&trials),
+            "search, run 3: 20.0 k messages/s; held: up to 16.0 k messages/s; did not: from 24.0 k messages/s"
+        );
     }
 }

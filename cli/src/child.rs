@@ -4,6 +4,15 @@
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 
+/// The process group of a child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Group {
+    /// Its own: Ctrl-C in a terminal is for us, and we end the children in order.
+    Own,
+    /// Ours: the terminal obeys the group in its foreground alone, and the child shows a screen.
+    Ours,
+}
+
 /// A child that cannot outlive this value: it is killed, and waited for, when dropped.
 pub(crate) struct Held {
     child: Child,
@@ -12,9 +21,11 @@ pub(crate) struct Held {
 
 impl Held {
     /// Starts it.
-    pub(crate) fn start(command: &mut Command) -> Result<Held, String> {
-        // A group of its own: Ctrl-C in a terminal is for us, and we end the children in order.
-        let child = command.stdin(Stdio::piped()).process_group(0).spawn();
+    pub(crate) fn start(command: &mut Command, group: Group) -> Result<Held, String> {
+        if group == Group::Own {
+            command.process_group(0);
+        }
+        let child = command.stdin(Stdio::piped()).spawn();
         let mut child =
             child.map_err(|error| format!("cannot start {}: {error}", command.get_program().display()))?;
         Ok(Held { stdin: child.stdin.take(), child })
@@ -34,13 +45,18 @@ impl Held {
     pub(crate) fn ended(&mut self) -> Result<Option<ExitStatus>, String> {
         self.child.try_wait().map_err(|error| format!("cannot look after a child process: {error}"))
     }
+
+    /// Kills it, if it is not gone.
+    pub(crate) fn end(&mut self) {
+        // Both fail for a child that has ended and was waited for, and then there is nothing to do.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        // Both fail for a child that has ended and was waited for, and then there is nothing to do.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.end();
     }
 }
 

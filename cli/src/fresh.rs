@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
-use crate::child::{Held, this_program};
+use crate::child::{Group, Held, this_program};
 use crate::exit::{Exit, Failure};
 use crate::signals::Stop;
 
@@ -22,6 +22,8 @@ pub(crate) struct Fresh<'a> {
     pub(crate) scenario: &'a str,
     /// Flags of `run`.
     pub(crate) flags: &'a [OsString],
+    /// What the live screen says above its figures; without, there is none.
+    pub(crate) heading: Option<String>,
 }
 
 impl Fresh<'_> {
@@ -44,7 +46,12 @@ impl Fresh<'_> {
         let mut command = self.command()?;
         // What a quiet run prints is its folder's name.
         command.arg("--quiet").arg(folder).stdout(Stdio::null());
-        let mut held = Held::start(&mut command).map_err(Failure::broke)?;
+        let mut group = Group::Own;
+        if let Some(heading) = &self.heading {
+            command.arg(format!("--heading={heading}"));
+            group = Group::Ours;
+        }
+        let mut held = Held::start(&mut command, group).map_err(Failure::broke)?;
         let mut stopping = false;
         loop {
             if let Some(status) = held.ended().map_err(Failure::broke)? {
@@ -67,7 +74,7 @@ impl Fresh<'_> {
     pub(crate) fn obstacle(&self) -> Result<Option<String>, Failure> {
         let mut command = self.command()?;
         command.arg("--dry-run").stdout(Stdio::piped());
-        let mut held = Held::start(&mut command).map_err(Failure::broke)?;
+        let mut held = Held::start(&mut command, Group::Own).map_err(Failure::broke)?;
         let mut text = String::new();
         if let Some(mut stdout) = held.stdout() {
             let failed = |error| Failure::broke(format!("cannot read what a dry run says: {error}"));

@@ -26,6 +26,7 @@ pub(crate) struct Reserve {
     available: Available,
     bytes: u64,
     next: Option<Instant>,
+    last_bytes: Option<u64>,
     lowest_bytes: Option<u64>,
     is_short: bool,
 }
@@ -38,6 +39,7 @@ impl Reserve {
             available: Available::of_this_process(),
             bytes: told.unwrap_or_else(default),
             next: None,
+            last_bytes: None,
             lowest_bytes: None,
             is_short: false,
         }
@@ -53,9 +55,15 @@ impl Reserve {
         self.lowest_bytes
     }
 
+    /// What was seen last.
+    pub(crate) fn last_bytes(&self) -> Option<u64> {
+        self.last_bytes
+    }
+
     /// What can be had now.
     pub(crate) fn available_bytes(&mut self) -> Option<u64> {
         let now = self.available.bytes()?;
+        self.last_bytes = Some(now);
         self.lowest_bytes = Some(self.lowest_bytes.map_or(now, |lowest| lowest.min(now)));
         Some(now)
     }
@@ -103,7 +111,7 @@ mod tests {
         let now = Instant::now();
         assert!(reserve.runs_short(now).is_some());
         let lowest = reserve.lowest_bytes().unwrap();
-        assert!(lowest > 0);
+        assert!(lowest > 0 && reserve.last_bytes() == Some(lowest));
         reserve.is_short = false;
         assert_eq!(reserve.runs_short(now + LOOK / 2), None, "not yet");
         assert!(reserve.runs_short(now + LOOK).is_some());

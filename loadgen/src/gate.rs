@@ -106,7 +106,7 @@ pub struct Interval {
 
 impl Interval {
     /// Adds what another one holds.
-    pub(crate) fn merge(&mut self, other: &Interval) {
+    pub fn merge(&mut self, other: &Interval) {
         self.planned_to_delivered.merge(&other.planned_to_delivered);
         self.send_lag.merge(&other.send_lag);
     }
@@ -132,6 +132,12 @@ pub(crate) struct Board {
     pub(crate) accepted: AtomicU64,
     pub(crate) delivered: AtomicU64,
     pub(crate) waiting: AtomicU64,
+    pub(crate) missing: AtomicU64,
+    pub(crate) duplicated: AtomicU64,
+    pub(crate) reordered: AtomicU64,
+    pub(crate) corrupted: AtomicU64,
+    pub(crate) refused: AtomicU64,
+    pub(crate) unknown: AtomicU64,
     pub(crate) done: AtomicBool,
     /// What was measured since somebody last took it.
     pub(crate) interval: Mutex<Interval>,

@@ -84,6 +84,41 @@ pub struct Progress {
     pub delivered: u64,
     /// Messages that are due and wait.
     pub waiting: u64,
+    /// Messages that were accepted and have not arrived.
+    pub missing: u64,
+    /// Messages that came again.
+    pub duplicated: u64,
+    /// Messages that came after a later one.
+    pub reordered: u64,
+    /// Messages that came with a body that was not their own.
+    pub corrupted: u64,
+    /// Messages that the server declined.
+    pub refused: u64,
+    /// Messages that got no outcome, or one that is not known.
+    pub unknown: u64,
+}
+
+impl Progress {
+    /// Of a load that has just begun.
+    pub const START: Progress = Progress {
+        phase: Phase::Connecting,
+        times: None,
+        established: 0,
+        connected: 0,
+        failed: 0,
+        lost: 0,
+        planned: 0,
+        sent: 0,
+        accepted: 0,
+        delivered: 0,
+        waiting: 0,
+        missing: 0,
+        duplicated: 0,
+        reordered: 0,
+        corrupted: 0,
+        refused: 0,
+        unknown: 0,
+    };
 }
 
 /// A load that is running. Dropping it ends it on the spot and waits for the threads.
@@ -180,6 +215,12 @@ impl Load {
             accepted: shared.sum(|board| &board.accepted),
             delivered: shared.sum(|board| &board.delivered),
             waiting: shared.sum(|board| &board.waiting),
+            missing: shared.sum(|board| &board.missing),
+            duplicated: shared.sum(|board| &board.duplicated),
+            reordered: shared.sum(|board| &board.reordered),
+            corrupted: shared.sum(|board| &board.corrupted),
+            refused: shared.sum(|board| &board.refused),
+            unknown: shared.sum(|board| &board.unknown),
         }
     }
 

@@ -497,6 +497,12 @@ impl<R: Reactor> Worker<R> {
             (&board.accepted, crowd.ledger.accepted.count),
             (&board.delivered, crowd.ledger.delivered.count),
             (&board.waiting, crowd.waiting()),
+            (&board.missing, crowd.ledger.lost),
+            (&board.duplicated, crowd.ledger.duplicated),
+            (&board.reordered, crowd.ledger.reordered),
+            (&board.corrupted, crowd.ledger.corrupted),
+            (&board.refused, crowd.ledger.refused.count),
+            (&board.unknown, crowd.ledger.unknown.count),
         ];
         for (place, value) in figures {
             place.store(value, Ordering::Relaxed);

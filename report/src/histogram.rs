@@ -5,7 +5,8 @@
 //! is allocated when the first value comes that belongs into it. (HdrHistogram itself writes all of its 264 KiB at once.) It
 //! is meant for a worker and a metric, never for a user: many workers whose metrics hardly occur cost nothing.
 //! An [`IntervalHistogram`] is for the second that is running: two digits and 4-byte counters, 18 KiB from its first value on, so
-//! that clearing it every second costs well under a microsecond.
+//! that clearing it every second costs well under a microsecond. Merged over a run it is what is shown while the run lasts; a
+//! counter that is full (4 thousand million) stays so.
 
 use hdrhistogram::Histogram as Hdr;
 
@@ -236,6 +237,20 @@ impl IntervalHistogram {
         Some(hdr.max() as f64 / NANOS_PER_US)
     }
 
+    /// The sum of all values in seconds, each as the middle of its counter: 1 % off at most.
+    pub fn sum_s(&self) -> f64 {
+        let Some(hdr) = &self.hdr else { return 0.0 };
+        let values = hdr.iter_recorded().map(|step| {
+            hdr.median_equivalent(step.value_iterated_to()) as f64 * f64::from(step.count_at_value())
+        });
+        values.sum::<f64>() / 1e9
+    }
+
+    /// How many values were at most so many nanoseconds; those that share a counter with the bound are among them.
+    pub fn count_up_to(&self, nanos: u64) -> u64 {
+        self.hdr.as_ref().map_or(0, |hdr| hdr.count_between(0, nanos))
+    }
+
     /// Begins the next second.
     pub fn reset(&mut self) {
         self.hdr.iter_mut().for_each(Hdr::reset);
@@ -339,6 +354,15 @@ mod tests {
         let read = Histogram::from_hdr(&other);
         assert_eq!((read.count(), read.clamped()), (4, 3));
         assert_eq!(read.hdr(), of([1_000, NANOS_MAX, NANOS_MAX, NANOS_MAX]).hdr());
+    }
+
+    #[test]
+    fn a_second_can_be_counted_up_to_a_bound_and_summed() {
+        let mut second = IntervalHistogram::new();
+        assert_eq!((second.count_up_to(u64::MAX), second.sum_s()), (0, 0.0));
+        (1..=100).for_each(|ms| second.record(ms * 1_000_000));
+        assert_eq!([500_000, 10_000_000, 1 << 40].map(|bound| second.count_up_to(bound)), [0, 10, 100]);
+        assert!((second.sum_s() / 5.05 - 1.0).abs() < 0.01, "{}", second.sum_s());
     }
 
     proptest! {

@@ -7,12 +7,23 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
+/// What one of a shard's figures is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Description {
+    /// Its name.
+    pub name: &'static str,
+    /// A sentence about it.
+    pub text: &'static str,
+    /// Whether it goes up and down; else it only grows.
+    pub is_gauge: bool,
+}
+
 macro_rules! figures {
-    ($($(#[$doc:meta])* $name:ident,)*) => {
+    ($($(#[doc = $doc:literal])* $name:ident,)*) => {
         /// One shard's figures as numbers.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
         #[serde(default)]
-        pub struct ShardFigures { $($(#[$doc])* pub $name: u64,)* }
+        pub struct ShardFigures { $($(#[doc = $doc])* pub $name: u64,)* }
 
         /// One shard's figures, for others to read. On cache lines of its own, since every turn writes them.
         #[derive(Debug, Default)]
@@ -41,6 +52,15 @@ macro_rules! figures {
             /// Names and values, in the order of their declaration.
             pub fn list(&self) -> Vec<(&'static str, u64)> {
                 vec![$((stringify!($name), self.$name),)*]
+            }
+
+            /// What each of [`ShardFigures::list`] is, in that order.
+            pub fn described() -> Vec<Description> {
+                vec![$(Description {
+                    name: stringify!($name),
+                    text: concat!($($doc),*).trim(),
+                    is_gauge: GAUGES.contains(&stringify!($name)),
+                },)*]
             }
         }
     };
@@ -203,6 +223,14 @@ mod tests {
         let old: Figures = serde_json::from_str(r#"{"cpu_s":0,"shards":[{"logins":1}]}"#).unwrap();
         assert_eq!(old.total().logins, 1);
         assert_eq!(figures.counters_since(&old)["logins"], 5);
+    }
+
+    #[test]
+    fn each_figure_is_described_in_a_sentence() {
+        let (described, list) = (ShardFigures::described(), ShardFigures::default().list());
+        assert!(described.iter().map(|one| one.name).eq(list.iter().map(|(name, _)| *name)));
+        assert!(described.iter().all(|one| one.text.ends_with('.') && one.text.len() > 10), "{described:?}");
+        assert_eq!(described.iter().filter(|one| one.is_gauge).count(), GAUGES.len());
     }
 
     #[test]

@@ -22,7 +22,7 @@ mod threads;
 mod upkeep;
 
 pub use config::Config;
-pub use figures::{Figures, ShardFigures};
+pub use figures::{Description, Figures, ShardFigures};
 pub use mailbox::Mailboxes;
 pub use shard::{Progress, Shard, Shared};
 pub use threads::Server;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use httparse::{EMPTY_HEADER, Response, Status};
 
-use super::{HEADERS_MAX, ServerFigures};
+use super::{BRIEF, HEADERS_MAX, ServerFigures};
 
 /// How long one look at the figures may take: longer, and its figures would not be of the moment that they stand for.
 const TIME_MAX: Duration = Duration::from_secs(5);
@@ -19,8 +19,21 @@ const ANSWER_BYTES_MAX: u64 = 16 << 20;
 /// # Errors
 /// A sentence with the address: nobody there, no answer in time, or not a Throng server.
 pub(crate) fn fetch(address: SocketAddr) -> Result<ServerFigures, String> {
+    fetch_page(address, "/figures")
+}
+
+/// The same with its memory in brief, for whoever looks every second: to walk all of a large process's memory takes it
+/// milliseconds. A server that does not know the difference walks it.
+///
+/// # Errors
+/// As [`fetch`].
+pub(crate) fn fetch_brief(address: SocketAddr) -> Result<ServerFigures, String> {
+    fetch_page(address, &format!("/figures?{BRIEF}"))
+}
+
+fn fetch_page(address: SocketAddr, page: &str) -> Result<ServerFigures, String> {
     let about = |what: String| format!("cannot read the server's figures from {address}: {what}");
-    let answer = exchange(address).map_err(|error| about(error.to_string()))?;
+    let answer = exchange(address, page).map_err(|error| about(error.to_string()))?;
     let mut headers = [EMPTY_HEADER; HEADERS_MAX];
     let mut response = Response::new(&mut headers);
     let head = match response.parse(&answer) {
@@ -38,12 +51,12 @@ pub(crate) fn fetch(address: SocketAddr) -> Result<ServerFigures, String> {
         .map_err(|error| about(format!("the answer is not figures: {error}")))
 }
 
-fn exchange(address: SocketAddr) -> std::io::Result<Vec<u8>> {
+fn exchange(address: SocketAddr, page: &str) -> std::io::Result<Vec<u8>> {
     let until = Instant::now() + TIME_MAX;
     let mut stream = TcpStream::connect_timeout(&address, TIME_MAX)?;
     stream.set_write_timeout(Some(TIME_MAX))?;
     stream.write_all(
-        format!("GET /figures HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes(),
+        format!("GET {page} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes(),
     )?;
     let mut answer = Vec::new();
     let mut limited = (&stream).take(ANSWER_BYTES_MAX);

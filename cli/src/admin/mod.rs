@@ -1,22 +1,52 @@
 //! The admin socket: a server's figures as JSON over HTTP, and the client that reads them.
 //!
-//! One path, `GET /figures`; enough HTTP for curl and for [`fetch`]. It has no authentication: whoever reaches the
-//! address may read, and nobody can change anything.
+//! One path, `GET /figures`; enough HTTP for curl, for [`fetch`], and for the page that Prometheus reads (`metrics`). It has no
+//! authentication: whoever reaches the address may read, and nobody can change anything.
 
 mod client;
 mod server;
+
+use std::io;
+use std::net::TcpListener;
 
 use serde::{Deserialize, Serialize};
 use throng_report::schema::Footprint;
 use throng_server::Figures;
 
-pub(crate) use client::fetch;
-pub(crate) use server::listen;
+pub(crate) use client::{fetch, fetch_brief};
+pub(crate) use server::{Page, answer, bind};
 
 /// Bytes of a request, or of an answer's head, that are read at most.
 const HEAD_BYTES_MAX: usize = 4096;
 /// Header lines that are read at most.
 const HEADERS_MAX: usize = 32;
+
+/// What stands behind the `?` when memory is wanted in brief.
+const BRIEF: &str = "memory=brief";
+
+/// How closely memory is to be looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Detail {
+    /// Everything that there is to know.
+    Whole,
+    /// What costs nothing to know.
+    Brief,
+}
+
+/// Tells figures on a socket until the process ends.
+///
+/// # Errors
+/// No thread can be started.
+pub(crate) fn listen<F>(listener: TcpListener, figures: F) -> io::Result<()>
+where
+    F: Fn(Detail) -> ServerFigures + Send + Sync + 'static,
+{
+    answer(listener, "admin", "/figures", move |query| {
+        let detail = if query == BRIEF { Detail::Brief } else { Detail::Whole };
+        let text = serde_json::to_string(&figures(detail)).map_err(|error| error.to_string())?;
+        Ok(Page { kind: "application/json", text: text + "\n" })
+    })
+}
 
 /// What a server tells.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -58,8 +88,15 @@ mod tests {
     use super::*;
 
     fn served() -> SocketAddr {
-        let figures = || ServerFigures { pid: 7, ..Default::default() };
-        listen((Ipv4Addr::LOCALHOST, 0).into(), figures).unwrap()
+        let figures = |detail| ServerFigures {
+            pid: 7,
+            memory: Footprint { user_bytes: (detail == Detail::Whole).then_some(9), ..Footprint::default() },
+            ..ServerFigures::default()
+        };
+        let listener = bind((Ipv4Addr::LOCALHOST, 0).into(), "admin").unwrap();
+        let address = listener.local_addr().unwrap();
+        listen(listener, figures).unwrap();
+        address
     }
 
     fn answer(address: SocketAddr, request: &[u8]) -> String {
@@ -74,8 +111,9 @@ mod tests {
     #[test]
     fn figures_arrive_as_they_were_told() {
         let address = served();
-        assert_eq!(fetch(address).unwrap().pid, 7);
-        assert_eq!(fetch(address).unwrap(), ServerFigures { pid: 7, ..Default::default() }, "and again");
+        assert_eq!(fetch(address).unwrap().memory.user_bytes, Some(9));
+        let brief = ServerFigures { pid: 7, ..Default::default() };
+        assert_eq!(fetch_brief(address).unwrap(), brief, "and again, in brief");
     }
 
     #[test]

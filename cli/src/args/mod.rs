@@ -10,6 +10,7 @@ mod sides;
 pub(crate) mod values;
 
 use std::net::SocketAddr;
+use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
@@ -83,6 +84,11 @@ pub(crate) struct RunArgs {
     /// Say what the run would take and what stands in its way; start nothing. Exit code 0: it fits; 1: it does not
     #[arg(long, help_heading = "How it runs")]
     pub(crate) dry_run: bool,
+
+    /// Tell figures to Prometheus on this address, under /metrics: the generator's, and the server's as it reads them. The address
+    /// is the host's, in a lab, too
+    #[arg(long, value_name = "ADDR", help_heading = "What becomes of the figures")]
+    pub(crate) prometheus: Option<SocketAddr>,
 
     /// The figures.
     #[command(flatten)]
@@ -211,6 +217,14 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "ADDR")]
     pub(crate) admin: Option<SocketAddr>,
 
+    /// Tell figures to Prometheus on this address, under /metrics
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) prometheus: Option<SocketAddr>,
+
+    /// No live screen, also at a terminal
+    #[arg(long)]
+    pub(crate) no_tui: bool,
+
     /// Connections to be ready for: with epoll, decides the number of shards where --shards does not
     #[arg(short = 'c', long, value_name = "N", value_parser = values::positive, default_value = "10k")]
     pub(crate) connections: u64,
@@ -248,7 +262,7 @@ Examples:
   curl http://127.0.0.1:7401/figures                      what it is doing
 
 When it listens, it prints one line on stdout: `listening ADDR.. admin ADDR|off backend NAME shards
-N (why)`. SIGTERM or SIGINT let what is on its way arrive, say goodbye to everybody, and end; a second one ends at once.
+N (why)`, with `prometheus ADDR` before `backend` if asked for. SIGTERM or SIGINT let what is on its way arrive, say goodbye to everybody, and end; a second one ends at once.
 The admin address answers whoever reaches it: keep it on loopback or a private network.";
 
 /// `throng load`.
@@ -294,6 +308,14 @@ pub(crate) struct LoadArgs {
     /// The figures.
     #[command(flatten)]
     pub(crate) report: ReportFlags,
+
+    /// Tell figures to Prometheus on this address, under /metrics: the generator's, and the server's as it reads them
+    #[arg(long, value_name = "ADDR", help_heading = "What becomes of the figures")]
+    pub(crate) prometheus: Option<SocketAddr>,
+
+    /// The child of `run`: the listener for Prometheus, which was made outside of the lab.
+    #[arg(long, hide = true, value_name = "FD")]
+    pub(crate) prometheus_fd: Option<RawFd>,
 
     /// The child of `run`: stop when stdin closes, as on SIGINT.
     #[arg(long, hide = true)]

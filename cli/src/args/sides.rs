@@ -127,6 +127,14 @@ pub(crate) struct ReportFlags {
     /// No progress and no summary: only the run folder's path
     #[arg(short = 'q', long)]
     pub(crate) quiet: bool,
+
+    /// Lines of progress also where a terminal could show the live screen
+    #[arg(long)]
+    pub(crate) no_tui: bool,
+
+    /// A run of a search: show the live screen, whose first line is this, and nothing else.
+    #[arg(long, hide = true, requires = "quiet", value_name = "TEXT")]
+    pub(crate) heading: Option<String>,
 }
 
 /// Where the server's own figures come from.

@@ -40,6 +40,11 @@ impl Guard {
         Some(format!("with {reached} of {target} connected, {short}"))
     }
 
+    /// What could be had at the last look, and what is to be left of it.
+    pub(super) fn left(&self) -> (Option<u64>, u64) {
+        (self.reserve.last_bytes(), self.reserve.bytes())
+    }
+
     /// Notes what can be had while all connections are held.
     pub(super) fn held(&mut self) {
         self.seen.available_bytes_held = self.reserve.available_bytes();
@@ -61,19 +66,7 @@ mod tests {
     use super::*;
 
     fn progress(phase: Phase) -> Progress {
-        Progress {
-            phase,
-            times: None,
-            established: 5_000,
-            connected: 5_000,
-            failed: 0,
-            lost: 0,
-            planned: 0,
-            sent: 0,
-            accepted: 0,
-            delivered: 0,
-            waiting: 0,
-        }
+        Progress { phase, established: 5_000, connected: 5_000, ..Progress::START }
     }
 
     #[test]

@@ -9,13 +9,17 @@
 //!
 //! `run` adds nothing to this but the server: whatever a report says is put together here, on one machine or on two.
 
+mod audience;
 mod guard;
+mod live;
 mod memory;
 mod progress;
 mod record;
 mod samples;
+mod scout;
 mod server;
 mod target;
+mod viewer;
 mod write;
 
 use std::fs::File;
@@ -36,8 +40,12 @@ use crate::prepare;
 use crate::signals::{self, Stop};
 use crate::utc;
 
+pub(crate) use live::Now;
+#[cfg(test)]
+pub(crate) use scout::Seen;
+
+use audience::{Audience, Cores};
 use guard::Guard;
-use progress::Display;
 use record::Record;
 use samples::{Edge, Hold};
 use server::Server;
@@ -56,12 +64,13 @@ pub(crate) fn load(args: &LoadArgs) -> Outcome {
         .map_err(|error| Failure::usage(prepare::chain(&error)))?;
     let selected =
         backend::select(args.backend.backend).map_err(|error| Failure::broke(error.to_string()))?;
+    let allowed = prepare::allowed_cores()?;
     let cpus = match &args.generator.load_cpus {
         Some(cores) => {
             sys::affinity::pin(&cores.0).map_err(|error| Failure::usage(error.to_string()))?;
             cores.0.clone()
         }
-        None => prepare::allowed_cores()?,
+        None => allowed.clone(),
     };
     let files = prepare::files_per_table()?;
     let users = prepare::generator_holder(&args.generator, &selected);
@@ -78,6 +87,7 @@ pub(crate) fn load(args: &LoadArgs) -> Outcome {
         Some(told) => told.warnings.clone(),
         None => prepare::preflight(&wanted, &prepare::machine()?, args.generator.force)?,
     };
+    let listener = live::listener(args)?;
     let (stops, asked) = channel::<Stop>();
     signals::watch(&stops, args.until_stdin_closes)
         .map_err(|error| Failure::broke(format!("cannot watch for signals: {error}")))?;
@@ -105,13 +115,22 @@ pub(crate) fn load(args: &LoadArgs) -> Outcome {
         ..Options::new(sources)
     };
     let load = Load::start(plan.clone(), options).map_err(|error| Failure::broke(prepare::chain(&error)))?;
-    let display = Display::new(args.report.quiet, &plan);
-    let outcome = watch(load, &plan, &asked, &mut record, display)?;
+    let cores = Cores { generator: &cpus, spare: spare(&allowed, &cpus, &record.server) };
+    let mut audience = Audience::begin(args, &plan, &record, cores, listener, &stops)?;
+    let outcome = watch(load, &plan, &asked, &mut record, &mut audience).inspect_err(|_| audience.end())?;
     if let Some(Err(error)) = capture.map(|capture| capture.finish()) {
         record.warnings.push(format!("the captured packets are not complete: {error}"));
     }
     let measured = Measured { plan: &plan, outcome: &outcome, started, cpus: &cpus };
-    finish(args, &folder, &record, &measured)
+    finish(args, &folder, &record, &measured, &mut audience)
+}
+
+/// The cores that neither side has.
+fn spare(allowed: &[usize], generator: &[usize], server: &Server) -> Vec<usize> {
+    let server = server.first().filter(|_| server.is_here()).map(|figures| figures.cpus.clone());
+    let server: Vec<usize> = server.unwrap_or_default().into_iter().map(|core| core as usize).collect();
+    let is_spare = |core: &&usize| !generator.contains(core) && !server.contains(core);
+    allowed.iter().filter(is_spare).copied().collect()
 }
 
 /// Waits for the moment at which all parts of a plan begin. False: somebody wants an end.
@@ -160,7 +179,7 @@ fn watch(
     plan: &Plan,
     asked: &Receiver<Stop>,
     record: &mut Record,
-    mut display: Display,
+    audience: &mut Audience,
 ) -> Result<LoadOutcome, Failure> {
     let begun = Instant::now();
     let mut next_row = begun + ROW;
@@ -168,7 +187,7 @@ fn watch(
     while !load.is_finished() {
         let progress = load.progress();
         if let Some(why) = record.guard.look(&progress) {
-            display.say(&format!("memory is short, everybody leaves: {why}"));
+            audience.say(&format!("memory is short, everybody leaves: {why}"), "memory is short");
             load.stop_ramp(why);
         }
         let now = sys::clock::now();
@@ -190,20 +209,24 @@ fn watch(
         }
         if Instant::now() >= next_row {
             next_row += ROW;
-            record.row(begun.elapsed(), &progress, &load.take_interval());
+            let interval = load.take_interval();
+            record.row(begun.elapsed(), &progress, &interval);
             record.server.look();
-            display.show(&progress, begun.elapsed(), record.rows.last());
+            audience.second(&progress, begun.elapsed(), record, &interval);
         }
+        audience.look(&progress, begun.elapsed(), record);
         let until = next_row.saturating_duration_since(Instant::now());
         match asked.recv_timeout(wait(&progress, now, until)) {
-            Ok(_) if stopping => {
-                display.end();
+            Ok(stop) if stopping && stop.is_asked() => {
+                audience.end();
                 eprintln!("throng: ended at once; there is no report");
                 std::process::exit(i32::from(Exit::Interrupted.code()));
             }
+            Ok(_) if stopping => {}
             Ok(_) => {
                 stopping = true;
-                display.say("interrupted: what is under way is waited for; a second signal ends at once");
+                let text = "interrupted: what is under way is waited for; a second signal ends at once";
+                audience.say(text, "interrupted");
                 load.stop();
             }
             Err(RecvTimeoutError::Timeout) => {}
@@ -212,7 +235,6 @@ fn watch(
     }
     // The last second, which is mostly a part of one.
     record.row(begun.elapsed(), &load.progress(), &load.take_interval());
-    display.end();
     let outcome = load.wait().map_err(|error| Failure::broke(prepare::chain(&error)))?;
     record.guard.ended();
     record.server.look_after_the_end(outcome.everybody_lost);
@@ -234,9 +256,17 @@ struct Measured<'a> {
     cpus: &'a [usize],
 }
 
-fn finish(args: &LoadArgs, folder: &RunFolder, record: &Record, measured: &Measured<'_>) -> Outcome {
+fn finish(
+    args: &LoadArgs,
+    folder: &RunFolder,
+    record: &Record,
+    measured: &Measured<'_>,
+    audience: &mut Audience,
+) -> Outcome {
     let summary = record.summary(measured, &args.report);
     write::everything(folder, &summary, &record.rows, measured)?;
+    // First the folder: a terminal that takes nothing any more must not cost the report.
+    audience.end();
     write::show(&summary, &args.report, folder.path());
     Ok(if summary.incidents.interrupted { Exit::Interrupted } else { Exit::from(summary.verdict) })
 }

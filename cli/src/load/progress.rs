@@ -139,16 +139,15 @@ mod tests {
     fn at(phase: Phase) -> Progress {
         Progress {
             phase,
-            times: None,
             established: 10,
             connected: 9,
-            failed: 0,
             lost: 1,
             planned: 5,
             sent: 5,
             accepted: 5,
             delivered: 4,
             waiting: 3,
+            ..Progress::START
         }
     }
 

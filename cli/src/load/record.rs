@@ -17,7 +17,7 @@ use super::server::{Look, Server};
 use crate::args::ReportFlags;
 use crate::lab::Told;
 use crate::proc::counters::{self, Counters};
-use crate::proc::{cpu, host, machine};
+use crate::proc::{cpu, host, machine, threads};
 use crate::utc;
 
 /// A run as it was seen.
@@ -85,6 +85,12 @@ impl Record {
             rows: Vec::new(),
             told: None,
         }
+    }
+
+    /// Memory that is no file before the first connection: the server's and the generator's.
+    pub(super) fn anonymous_before(&self) -> [Option<u64>; 2] {
+        let server = self.server.memory_at_start().or(self.before.server);
+        [server, self.before.generator].map(|memory| memory.and_then(|memory| memory.anonymous_bytes))
     }
 
     /// Adds the second that just ended.
@@ -270,15 +276,9 @@ fn phase_name(phase: Phase) -> &'static str {
 /// The busiest of the server's cores, 0 to 1, all shards on it together.
 fn busiest_core(begin: &Look, end: &Look, wall: Duration) -> Option<f64> {
     let (begin, end) = (begin.figures.as_ref()?, end.figures.as_ref()?);
-    if end.cpus.is_empty() || wall.is_zero() {
-        return None;
-    }
-    let mut cores = BTreeMap::<u32, u64>::new();
-    for (shard, (then, now)) in begin.server.shards.iter().zip(&end.server.shards).enumerate() {
-        *cores.entry(end.cpus[shard % end.cpus.len()]).or_default() += now.cpu_ns.saturating_sub(then.cpu_ns);
-    }
-    let busiest = cores.into_values().max()?;
-    Some((busiest as f64 / wall.as_nanos() as f64).min(1.0))
+    let shards = begin.server.shards.iter().zip(&end.server.shards).enumerate();
+    let worked = shards.map(|(shard, (then, now))| (shard, now.cpu_ns.saturating_sub(then.cpu_ns)));
+    threads::busiest_core(end.cpus.len(), worked, wall)
 }
 
 #[cfg(test)]

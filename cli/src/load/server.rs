@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use throng_report::schema::Footprint;
+use throng_server::Figures;
 
 use super::target::Mine;
 use crate::admin::{self, ServerFigures};
@@ -29,7 +30,7 @@ pub(super) struct Server {
     died: Option<String>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Source {
     Admin(SocketAddr),
     Process(u32),
@@ -52,6 +53,38 @@ pub(super) struct Occupied {
     pub(super) memory: Footprint,
     /// The fullest shard by the average; `None` for a server without shards, or without connections.
     pub(super) connections_skew: Option<f64>,
+}
+
+/// A server's figures for whoever looks every second.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Brief(Source);
+
+impl Brief {
+    /// Of no server.
+    #[cfg(test)]
+    pub(super) fn nothing() -> Brief {
+        Brief(Source::Nothing)
+    }
+
+    /// Whether somebody wants them.
+    pub(super) fn is_asked(&self) -> bool {
+        !matches!(self.0, Source::Nothing)
+    }
+
+    /// Looks; `None` when nobody wants them. Of a server that is not a Throng its CPU time and memory are told, no more.
+    pub(super) fn look(&self) -> Option<Result<ServerFigures, String>> {
+        match self.0 {
+            Source::Admin(address) => Some(admin::fetch_brief(address)),
+            Source::Process(pid) => {
+                let told = process::cpu(pid).zip(memory::brief(&pid.to_string())).map(|(cpu, memory)| {
+                    let server = Figures { cpu_s: cpu.as_secs_f64(), shards: Vec::new() };
+                    ServerFigures { pid, memory, server, ..ServerFigures::default() }
+                });
+                Some(told.ok_or_else(|| format!("process {pid} is gone")))
+            }
+            Source::Nothing => None,
+        }
+    }
 }
 
 /// Looks once more after a failure, unless that took so long that the moment has passed which the look is about.
@@ -77,6 +110,11 @@ impl Server {
             return Ok(Server { source: Source::Process(pid), pid: Some(pid), first: None, died: None });
         }
         Ok(Server { source: Source::Nothing, pid: None, first: None, died: None })
+    }
+
+    /// Its figures in brief, for another thread.
+    pub(super) fn brief(&self) -> Brief {
+        Brief(self.source)
     }
 
     /// Its shards, when it is a Throng on this machine.

@@ -10,6 +10,7 @@ pub(crate) mod machine;
 pub(crate) mod memory;
 pub(crate) mod process;
 pub(crate) mod slab;
+pub(crate) mod threads;
 
 /// The value of a line `name   123 kB`, in bytes.
 fn kib(text: &str, name: &str) -> Option<u64> {

@@ -4,14 +4,18 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::child::{Held, this_program};
+use signal_hook::consts::SIGINT;
+
+use crate::child::{Group, Held, this_program};
 use crate::exit::Exit;
+use crate::screen::Keeper;
 use crate::signals::Stop;
 
 /// How long a server may take until it listens: hundreds of shards each copy and clear a table of descriptors.
@@ -46,7 +50,7 @@ impl Server {
             .arg(format!("--listen={}", SocketAddr::new(listen, ports[0])))
             .arg(format!("--admin=127.0.0.1:{}", ports[1]))
             .args(flags);
-        let mut held = Held::start(command.stdout(Stdio::piped()).stderr(file))?;
+        let mut held = Held::start(command.stdout(Stdio::piped()).stderr(file), Group::Own)?;
         let stdout = held.stdout().ok_or("the server has no stdout")?;
         let (lines, first) = channel();
         thread::spawn(move || {
@@ -113,24 +117,50 @@ fn addresses(line: &str) -> Option<(SocketAddr, SocketAddr)> {
 }
 
 /// The generator's process. Its stdout and stderr are ours.
-pub(super) struct Load(Held);
+pub(super) struct Load {
+    held: Held,
+    /// How the terminal was, while the process may have taken it.
+    terminal: Option<Keeper>,
+}
 
 impl Load {
-    /// Starts `throng load`.
-    pub(super) fn start(server: SocketAddr, scenario: &str, flags: &[OsString]) -> Result<Load, String> {
+    /// Starts `throng load`, which shows the screen where `with_screen`.
+    pub(super) fn start(
+        server: SocketAddr,
+        scenario: &str,
+        flags: &[OsString],
+        with_screen: bool,
+    ) -> Result<Load, String> {
+        let terminal = with_screen.then(Keeper::new).flatten();
+        let group = if with_screen { Group::Ours } else { Group::Own };
         let mut command = this_program()?;
         command.args(["load", "--until-stdin-closes"]).args(flags).arg(server.to_string()).arg(scenario);
-        Held::start(&mut command).map(Load)
+        Held::start(&mut command, group).map(|held| Load { held, terminal })
     }
 
     /// Asks for an early end: it drains and writes its report.
     pub(super) fn stop(&mut self) {
-        self.0.ask_to_end();
+        self.held.ask_to_end();
     }
 
-    /// How it ended, if it did.
+    /// How it ended, if it did. Ctrl-C may have reached it before it listened to signals.
     pub(super) fn ended(&mut self) -> Result<Option<Exit>, String> {
-        Ok(self.0.ended()?.map(|status| Exit::from_code(status.code())))
+        let Some(status) = self.held.ended()? else { return Ok(None) };
+        // Whoever ends by itself has given the terminal back.
+        if let Some(terminal) = self.terminal.take().filter(|_| status.code().is_none()) {
+            terminal.put_back();
+        }
+        let is_interrupted = status.signal() == Some(SIGINT);
+        Ok(Some(if is_interrupted { Exit::Interrupted } else { Exit::from_code(status.code()) }))
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.held.end();
+        if let Some(terminal) = &self.terminal {
+            terminal.put_back();
+        }
     }
 }
 

@@ -12,7 +12,7 @@ mod dry;
 mod prefault;
 
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::ExitStatus;
 use std::sync::mpsc::channel;
@@ -20,12 +20,14 @@ use std::time::{Duration, SystemTime};
 
 use clap::{ArgMatches, CommandFactory};
 use throng_loadgen::{Engine, Plan, Sources};
+use throng_reactor::sys::inherit;
 use throng_reactor::{Selected, backend};
 use throng_report::schema::{Reason, Summary, Verdict};
 use throng_report::text::bytes;
 use throng_report::{RunFolder, Threshold};
 use throng_tune::{Machine, Memory, Target};
 
+use crate::admin;
 use crate::args::{Cli, EngineName, RunArgs, forward};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::lab::{self, Told};
@@ -33,6 +35,7 @@ use crate::load::default_folder;
 use crate::page;
 use crate::prepare::{self, Split};
 use crate::proc::host;
+use crate::screen;
 use crate::signals::{self, Stop};
 use crate::utc;
 
@@ -62,6 +65,10 @@ struct Sized {
 /// Runs the command; `matches` are its flags as they were given.
 pub(crate) fn run(args: &RunArgs, matches: &ArgMatches) -> Outcome {
     let plan = prepare::plan(&args.scenario, &args.plan)?;
+    // Outside of the lab, where whoever reads it is.
+    let listener =
+        args.prometheus.filter(|_| !args.dry_run).map(|address| admin::bind(address, "Prometheus"));
+    let listener = listener.transpose().map_err(|error| Failure::usage(error.to_string()))?;
     let outside = prepare::machine()?;
     // First of all: it decides which ports and tables there are, and wants a process without threads.
     let mut told = lab(args, &plan)?;
@@ -94,7 +101,7 @@ pub(crate) fn run(args: &RunArgs, matches: &ArgMatches) -> Outcome {
         told.prefaulted_bytes = touched.bytes;
         say(format!("{} touched in {:.1?}", bytes(touched.bytes as f64), touched.took));
     }
-    play(args, matches, &sized, &told, &folder).inspect_err(|failure| {
+    play(args, matches, &sized, &told, &folder, listener).inspect_err(|failure| {
         // What broke before `load` could write a report must still leave one.
         if failure.exit == Exit::Broke {
             write_broken(&folder, &sized.plan, started, &told, &failure.message);
@@ -142,7 +149,14 @@ fn size(args: &RunArgs, plan: Plan, outside: &Machine) -> Result<Sized, Failure>
 }
 
 /// Starts both, waits for the users, then ends the server.
-fn play(args: &RunArgs, matches: &ArgMatches, sized: &Sized, told: &Told, folder: &RunFolder) -> Outcome {
+fn play(
+    args: &RunArgs,
+    matches: &ArgMatches,
+    sized: &Sized,
+    told: &Told,
+    folder: &RunFolder,
+    listener: Option<TcpListener>,
+) -> Outcome {
     let (stops, asked) = channel::<Stop>();
     signals::watch(&stops, args.until_stdin_closes)
         .map_err(|error| Failure::broke(format!("cannot watch for signals: {error}")))?;
@@ -152,7 +166,8 @@ fn play(args: &RunArgs, matches: &ArgMatches, sized: &Sized, told: &Told, folder
         forward(matches, command, except)
     };
     let log = folder.path().join(SERVER_LOG);
-    let mut words = flags("serve", &["connections", "shards", "serve_cpus", "until_stdin_closes"]);
+    let mut words =
+        flags("serve", &["connections", "shards", "serve_cpus", "until_stdin_closes", "prometheus"]);
     words.push(format!("--connections={}", sized.plan.connections).into());
     words.push(format!("--shards={}", sized.shards).into());
     words.push(format!("--serve-cpus={}", sized.split.serve).into());
@@ -165,7 +180,7 @@ fn play(args: &RunArgs, matches: &ArgMatches, sized: &Sized, told: &Told, folder
     let mut server = Server::start(listen, ports, &words, &log)
         .map_err(|why| Failure::broke(format!("{why}{}", tail(&log))))?;
 
-    let mut words = flags("load", &["threads", "load_cpus", "out", "until_stdin_closes"]);
+    let mut words = flags("load", &["threads", "load_cpus", "out", "until_stdin_closes", "prometheus"]);
     words.push(format!("--threads={}", sized.threads).into());
     words.push(format!("--load-cpus={}", sized.split.load).into());
     words.push(format!("--server-admin={}", server.admin()).into());
@@ -177,7 +192,15 @@ fn play(args: &RunArgs, matches: &ArgMatches, sized: &Sized, told: &Told, folder
         Engine::Kernel(_) => server.address(),
         Engine::Tun(devices) => SocketAddr::new(devices.server().into(), server.address().port()),
     };
-    let mut load = Load::start(address, &args.scenario, &words).map_err(Failure::broke)?;
+    if let Some(listener) = &listener {
+        let fd = inherit::hand_on(listener).map_err(|error| {
+            Failure::broke(format!("cannot hand on the listener for Prometheus: {error}"))
+        })?;
+        words.push(format!("--prometheus-fd={fd}").into());
+    }
+    let with_screen = screen::is_wanted(&args.report);
+    let mut load = Load::start(address, &args.scenario, &words, with_screen).map_err(Failure::broke)?;
+    drop(listener);
 
     let mut server_ended = None::<ExitStatus>;
     let mut stopping = false;
@@ -190,7 +213,7 @@ fn play(args: &RunArgs, matches: &ArgMatches, sized: &Sized, told: &Told, folder
         }
         match asked.recv_timeout(LOOK) {
             // Dropping the children kills them.
-            Ok(_) if stopping => return Ok(Exit::Interrupted),
+            Ok(stop) if stopping && stop.is_asked() => return Ok(Exit::Interrupted),
             Ok(_) => {
                 stopping = true;
                 load.stop();

@@ -141,7 +141,7 @@ impl Player {
         let mut flags = self.flags.clone();
         flags.extend(other.iter().flat_map(|against| against.flags.iter().cloned()));
         let program = other.and_then(|against| against.program.as_deref());
-        let fresh = Fresh { program, scenario: &self.scenario, flags: &flags };
+        let fresh = Fresh { program, scenario: &self.scenario, flags: &flags, heading: None };
         let Some(exit) = fresh.play(path, &self.asked)? else { return Ok(None) };
         if matches!(exit, Exit::Broke | Exit::Usage | Exit::Interrupted) {
             let message = format!("run {} ended without a verdict; its message stands above", self.number);

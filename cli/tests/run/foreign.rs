@@ -6,12 +6,7 @@ use std::process::{Command, Stdio};
 
 use throng_report::Verdict;
 
-use crate::harness::{LATE, Running, alone, output, program, serve, skip, summary, throng, until};
-
-/// A port that was free a moment ago.
-fn free_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
-}
+use crate::harness::{LATE, Running, alone, free_port, output, program, serve, skip, summary, throng, until};
 
 fn load(target: &str, words: &[&str]) -> throng_report::Summary {
     let home = tempfile::tempdir().unwrap();

@@ -1,6 +1,7 @@
 //! Starts `throng` and other programs, and never leaves one behind.
 
 use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -128,9 +129,16 @@ pub(crate) fn codes(summary: &Summary) -> Vec<&str> {
     summary.reasons.iter().map(|reason| reason.code.as_str()).collect()
 }
 
+/// A port that was free a moment ago.
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+}
+
 /// A `throng serve` of its own.
 pub(crate) struct Served {
     pub(crate) running: Running,
+    /// The line that it printed.
+    pub(crate) line: String,
     pub(crate) address: String,
     pub(crate) admin: String,
 }
@@ -143,7 +151,7 @@ pub(crate) fn serve(words: &[&str]) -> Served {
     running.stdout().read_line(&mut line).unwrap();
     let words: Vec<&str> = line.split_whitespace().collect();
     assert_eq!(words.first().copied(), Some("listening"), "{line}");
-    Served { address: words[1].to_owned(), admin: words[3].to_owned(), running }
+    Served { address: words[1].to_owned(), admin: words[3].to_owned(), running, line: line.clone() }
 }
 
 /// A program of somebody else's that a test plays against. Without it the test is skipped, loudly; in CI it fails.

@@ -55,9 +55,22 @@ pub fn take_seat(cpus: &[usize], number: usize, threads: usize) -> io::Result<Op
 /// Lets the calling thread wait for its turn: when it wakes it does not interrupt the one that runs on its core (SCHED_BATCH). An
 /// event loop runs for microseconds and then sleeps, so to interrupt it only costs two switches more.
 fn take_turns() -> io::Result<()> {
+    schedule(libc::SCHED_BATCH)
+}
+
+/// Lets the calling thread, and those that it starts later, run where nobody else wants the core (SCHED_IDLE): any other thread
+/// that wakes up takes it at once. On a core that is never idle such a thread still gets some three thousandths of it.
+///
+/// # Errors
+/// The kernel's, where a sandbox forbids it.
+pub fn stand_back() -> io::Result<()> {
+    schedule(libc::SCHED_IDLE)
+}
+
+fn schedule(policy: libc::c_int) -> io::Result<()> {
     let priority = libc::sched_param { sched_priority: 0 };
     // SAFETY: 0 means the calling thread; the pointer is that of `priority`, which outlives the call.
-    check(unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const priority) }).map(drop)
+    check(unsafe { libc::sched_setscheduler(0, policy, &raw const priority) }).map(drop)
 }
 
 #[cfg(test)]
@@ -97,6 +110,16 @@ mod tests {
             (Some(first), vec![first], libc::SCHED_BATCH)
         );
         assert_eq!(policy_of(vec![], 0, crowd), (None, cores, libc::SCHED_BATCH));
+    }
+
+    #[test]
+    fn a_thread_that_stands_back_runs_when_nobody_else_does() {
+        let policy = std::thread::spawn(|| {
+            stand_back().unwrap();
+            // SAFETY: 0 means the calling thread; the call touches no memory.
+            unsafe { libc::sched_getscheduler(0) }
+        });
+        assert_eq!(policy.join().unwrap(), libc::SCHED_IDLE);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 pub mod affinity;
 pub mod clock;
 pub mod files;
+pub mod inherit;
 pub mod namespace;
 pub(crate) mod network_control;
 pub mod socket;

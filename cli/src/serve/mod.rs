@@ -1,22 +1,29 @@
 //! `throng serve`: the server until somebody asks for its end.
 
+mod face;
+
 use std::io::Write;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::{fmt, io};
 
 use throng_reactor::{Selected, backend, sys};
 use throng_report::schema::Footprint;
 use throng_server::{Config, Server};
 use throng_tune::Available;
 
-use crate::admin::{self, ServerFigures};
+use crate::admin::{self, Detail, ServerFigures};
 use crate::args::ServeArgs;
 use crate::exit::{Exit, Failure, Outcome};
+use crate::metrics::{self, Families};
 use crate::prepare;
 use crate::proc::memory;
 use crate::reserve::Reserve;
 use crate::signals::{self, Stop};
+
+use face::Face;
 
 /// How often the main thread looks whether a shard ended by itself.
 const LOOK: Duration = Duration::from_millis(100);
@@ -27,50 +34,68 @@ pub(crate) fn serve(args: &ServeArgs) -> Outcome {
     signals::watch(&stops, args.until_stdin_closes)
         .map_err(|error| Failure::broke(format!("cannot watch for signals: {error}")))?;
     let backend = backend::select(args.backend.backend).map_err(|error| Failure::broke(error.to_string()))?;
+    let allowed = prepare::allowed_cores()?;
     let cpus = match &args.server.serve_cpus {
         Some(cores) => {
             // The admin thread, too, stays off the generator's cores.
             sys::affinity::pin(&cores.0).map_err(|error| Failure::usage(error.to_string()))?;
             cores.0.clone()
         }
-        None => prepare::allowed_cores()?,
+        None => allowed.clone(),
     };
+    let spare = allowed.into_iter().filter(|core| !cpus.contains(core)).collect();
     let mut reserve = Reserve::new(args.memory_reserve);
     let files = prepare::files_per_table()?;
     let shards =
         prepare::shards(args.connections, args.server.shards, cpus.len(), files, prepare::holder(&backend))?;
-    let config = config(args, &backend, cpus.clone(), shards);
-    let about = About::new(&backend, &config);
+    let config = config(args, &backend, cpus, shards);
+    let about = Arc::new(About::new(&backend, &config));
     let server = Arc::new(
         Server::start(config)
             .map_err(|error| Failure::broke(format!("the server did not start: {error}")))?,
     );
-    let admin = match args.admin {
-        Some(address) => {
-            let server = Arc::clone(&server);
-            let told = admin::listen(address, move || about.figures(&server))
-                .map_err(|error| Failure::broke(error.to_string()))?;
-            told.to_string()
-        }
-        None => "off".to_owned(),
-    };
+    let told = Told::listen(args, &about, &server)?;
     let addresses: Vec<String> = server.addresses().iter().map(ToString::to_string).collect();
+    let addresses = addresses.join(",");
     let Selected { active, reason, .. } = &backend;
-    let line = format!(
-        "listening {} admin {admin} backend {active} shards {shards} ({reason})",
-        addresses.join(",")
-    );
+    let line = format!("listening {addresses} {told} backend {active} shards {shards} ({reason})");
     let mut stdout = std::io::stdout().lock();
     // Whoever closed our stdout does not want to know; the server is there all the same.
     let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
     drop(stdout);
 
+    let title = format!("throng serve  {addresses}  {active}, {shards} shards");
+    let mut face = Face::new(args, title, &stops, spare);
+    watch(&server, &about, &asked, &mut reserve, &mut face)?;
+    face.say("draining: what is on its way may arrive; a second signal ends at once");
+    server.drain();
+    while !server.is_finished() {
+        face.look(&about, &server, &reserve);
+        // Our stdin closing after a signal is the parent's end, not more hurry.
+        if asked.recv_timeout(LOOK).is_ok_and(Stop::is_asked) {
+            face.say("ended at once");
+            return Ok(Exit::Interrupted);
+        }
+    }
+    server.join().map_err(|error| Failure::broke(format!("the drain broke: {error}")))?;
+    Ok(Exit::Pass)
+}
+
+/// Looks after a server until somebody asks for its end.
+fn watch(
+    server: &Server,
+    about: &About,
+    asked: &Receiver<Stop>,
+    reserve: &mut Reserve,
+    face: &mut Face,
+) -> Result<(), Failure> {
     loop {
         if let Some(short) = reserve.runs_short(Instant::now()) {
-            eprintln!("memory is short, and the server goes on accepting: {short}");
+            face.say(&format!("memory is short, and the server goes on accepting: {short}"));
         }
+        face.look(about, server, reserve);
         match asked.recv_timeout(LOOK) {
-            Ok(_) => break,
+            Ok(_) => return Ok(()),
             Err(RecvTimeoutError::Timeout) if server.has_ended_shards() => {
                 return Err(Failure::broke("a shard ended by itself; its message stands above"));
             }
@@ -80,17 +105,53 @@ pub(crate) fn serve(args: &ServeArgs) -> Outcome {
             }
         }
     }
-    eprintln!("draining: what is on its way may arrive; a second signal ends at once");
-    server.drain();
-    while !server.is_finished() {
-        // Our stdin closing after a signal is the parent's end, not more hurry.
-        if asked.recv_timeout(LOOK) == Ok(Stop::Signal) {
-            eprintln!("ended at once");
-            return Ok(Exit::Interrupted);
+}
+
+/// Where the server tells its figures.
+struct Told {
+    admin: Option<SocketAddr>,
+    prometheus: Option<SocketAddr>,
+}
+
+impl Told {
+    /// Answers on the addresses that were asked for.
+    fn listen(args: &ServeArgs, about: &Arc<About>, server: &Arc<Server>) -> Result<Told, Failure> {
+        let broke = |error: io::Error| Failure::broke(error.to_string());
+        let bind = |address: Option<SocketAddr>, what: &str| {
+            let listener = address.map(|address| admin::bind(address, what)).transpose();
+            let listener = listener.map_err(broke)?;
+            let local = listener.as_ref().map(TcpListener::local_addr).transpose().map_err(broke)?;
+            Ok::<_, Failure>((listener, local))
+        };
+        let (listener, admin) = bind(args.admin, "admin")?;
+        if let Some(listener) = listener {
+            let (about, server) = (Arc::clone(about), Arc::clone(server));
+            admin::listen(listener, move |detail| about.figures(&server, detail)).map_err(broke)?;
         }
+        let (listener, prometheus) = bind(args.prometheus, "Prometheus")?;
+        if let Some(listener) = listener {
+            let (about, server) = (Arc::clone(about), Arc::clone(server));
+            metrics::listen(listener, move || {
+                let told = about.figures(&server, Detail::Brief);
+                let mut page = Families::default();
+                metrics::build_info(&mut page, &[("server", &told.throng_version)]);
+                metrics::server::add(&mut page, &told);
+                page
+            })
+            .map_err(broke)?;
+        }
+        Ok(Told { admin, prometheus })
     }
-    server.join().map_err(|error| Failure::broke(format!("the drain broke: {error}")))?;
-    Ok(Exit::Pass)
+}
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.admin {
+            Some(address) => write!(f, "admin {address}")?,
+            None => f.write_str("admin off")?,
+        }
+        self.prometheus.map_or(Ok(()), |address| write!(f, " prometheus {address}"))
+    }
 }
 
 fn config(args: &ServeArgs, backend: &Selected, cpus: Vec<usize>, shards: usize) -> Config {
@@ -137,13 +198,17 @@ impl About {
         }
     }
 
-    fn figures(&self, server: &Server) -> ServerFigures {
+    fn figures(&self, server: &Server, detail: Detail) -> ServerFigures {
         let figures = server.figures();
+        let memory = match detail {
+            Detail::Whole => memory::footprint("self"),
+            Detail::Brief => memory::brief("self"),
+        };
         ServerFigures {
             throng_version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             uptime_s: self.begun.elapsed().as_secs_f64(),
-            memory: memory::footprint("self").unwrap_or_default(),
+            memory: memory.unwrap_or_default(),
             memory_at_start: self.memory_at_start,
             available_bytes: self.available.bytes(),
             backend_requested: self.backend.requested.to_string(),
