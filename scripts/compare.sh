@@ -3,7 +3,7 @@
 #   scripts/compare.sh aa [N]          the same twice: at most 1 in 20 may be called better or worse
 #   scripts/compare.sh slower [N]      the candidate takes 10 % more of the server's CPU per message: 9 in 10 must be called worse
 #   scripts/compare.sh little [N]      1 % more: none may be called better
-#   scripts/compare.sh record [N]      N runs of one thing (default 240), as the fixture of report/tests/noise.rs
+#   scripts/compare.sh record [N] >report/tests/fixtures/aa-240.csv    N runs of one thing (default 240), the fixture of report/tests/noise.rs
 # N comparisons (default 10) of 24 runs of some three seconds each. Leave the machine alone meanwhile.
 # Prints a line per comparison and the tally; COMPARE_OUT=DIR keeps the runs.
 set -eu
@@ -24,7 +24,7 @@ figure() { # FILE NAME
 
 case $what in
 record)
-    "$throng" run $plan --repeat "${2:-240}" -o "$home/runs"
+    "$throng" run $plan --repeat "${2:-240}" -o "$home/runs" >&2
     exec python3 - "$home/runs" <<'PYTHON'
 import json, pathlib, sys
 names = ["messages_per_cpu_s", "cpu_us_per_message", "rate", "p50_us", "p99_us"]
