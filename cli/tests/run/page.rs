@@ -155,17 +155,15 @@ fn browse(browser: &str, home: &Path, file: &Path, words: &[&str]) -> (String, S
     (String::from_utf8_lossy(&done.stdout).into_owned(), stderr)
 }
 
-#[test]
-fn a_browser_shows_the_page_offline_on_a_desk_and_on_a_phone() {
-    let Some(browser) = any_program(&["chromium", "chromium-browser", "google-chrome"]) else { return };
-    let _turn = alone();
-    let home = tempfile::tempdir().unwrap();
-    let (folder, page) = run(home.path());
+/// A browser shows the page offline, on a desk and on a phone: nothing in its console, nothing loaded, no wider than the window, and
+/// all of its charts, which are `charts` at least.
+fn is_well_shown(browser: &str, home: &Path, file: &Path, charts: u32) {
+    let page = fs::read_to_string(file).unwrap();
     for width in [1280, 360] {
-        let picture = home.path().join(format!("{width}.png"));
+        let picture = home.join(format!("{width}.png"));
         let words = [format!("--screenshot={}", picture.display()), format!("--window-size={width},900")];
         let words = words.each_ref().map(String::as_str);
-        let (_, stderr) = browse(&browser, home.path(), &folder.join("report.html"), &words);
+        let (_, stderr) = browse(browser, home, file, &words);
         assert!(!stderr.contains("CONSOLE"), "{stderr}");
         let png = fs::read(&picture).unwrap();
         let shown = u32::from_be_bytes(png[16..20].try_into().unwrap());
@@ -176,9 +174,9 @@ fn a_browser_shows_the_page_offline_on_a_desk_and_on_a_phone() {
         "</body>",
         "<img src=\"http://127.0.0.1:9/x.png\"><div style=\"width:2000px\">wide</div></body>",
     );
-    let wrapper = home.path().join("frames.html");
+    let wrapper = home.join("frames.html");
     fs::write(&wrapper, frames(&[(1280, &page), (360, &page), (360, &spoilt)])).unwrap();
-    let (dom, stderr) = browse(&browser, home.path(), &wrapper, &["--window-size=1400,900", "--dump-dom"]);
+    let (dom, stderr) = browse(browser, home, &wrapper, &["--window-size=1400,900", "--dump-dom"]);
     let found = dom.split_once("data-found=\"").and_then(|(_, rest)| rest.split_once('"'));
     let found: Vec<Vec<u32>> = found
         .unwrap_or_else(|| panic!("the pages found nothing out: {stderr}"))
@@ -186,14 +184,41 @@ fn a_browser_shows_the_page_offline_on_a_desk_and_on_a_phone() {
         .split(',')
         .map(|frame| frame.split(' ').map(|number| number.parse().unwrap()).collect())
         .collect();
-    let charts = page.matches("role=\"img\"").count() as u32;
-    assert!(charts >= 7, "{charts}");
-    assert_eq!(
-        found[0],
-        [1280, 1280, 0, charts],
-        "no wider than the window, nothing loaded, all charts shown"
-    );
-    assert_eq!(found[1], [360, 360, 0, charts], "no wider than the window, nothing loaded, all charts shown");
+    let drawn = page.matches("role=\"img\"").count() as u32;
+    assert!(drawn >= charts, "{drawn}");
+    for (frame, width) in found.iter().zip([1280, 360]) {
+        assert_eq!(frame, &[width, width, 0, drawn], "its window, its own width, what it loaded, its charts");
+    }
     // Were it otherwise, it would be seen.
     assert!(found[2][1] >= 2000 && found[2][2] > 0, "{found:?}");
+}
+
+const BROWSERS: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
+
+#[test]
+fn a_browser_shows_a_runs_page_on_a_desk_and_on_a_phone() {
+    let Some(browser) = any_program(&BROWSERS) else { return };
+    let _turn = alone();
+    let home = tempfile::tempdir().unwrap();
+    let (folder, _) = run(home.path());
+    is_well_shown(&browser, home.path(), &folder.join("report.html"), 7);
+}
+
+#[test]
+fn a_browser_shows_a_comparisons_page_and_a_searchs() {
+    let Some(browser) = any_program(&BROWSERS) else { return };
+    let _turn = alone();
+    let home = tempfile::tempdir().unwrap();
+    let small = ["-c", "20", "-r", "1k", "-d", "500ms", "-w", "100ms", LATE];
+    for (words, page, charts) in [
+        (vec!["run", "--against", "--backend epoll", "--blocks", "1"], "comparison.html", 2),
+        (vec!["capacity", "--find", "rate", "--max", "2k"], "capacity.html", 1),
+    ] {
+        let folder = home.path().join(page);
+        let out = format!("--out={}", folder.display());
+        let mut command = throng(&words);
+        let done = output(command.args(small).arg(&out).env("XDG_STATE_HOME", home.path()));
+        assert_eq!(done.status.code(), Some(0), "{}", String::from_utf8_lossy(&done.stderr));
+        is_well_shown(&browser, home.path(), &folder.join(page), charts);
+    }
 }
