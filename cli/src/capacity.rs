@@ -11,6 +11,7 @@ use throng_loadgen::{Bounds, Plan, Search};
 use throng_report::capacity::{Capacity, Exhausted, Find, SCHEMA, Trial};
 use throng_report::folder;
 use throng_report::schema::Verdict;
+use throng_report::text::count;
 
 use crate::args::{CapacityArgs, Cli, FindName, forward};
 use crate::exit::{Exit, Failure, Outcome};
@@ -30,6 +31,8 @@ const CONNECTIONS_MAX: u64 = 100_000_000;
 const WINDOW: &str = "5s";
 /// What this command gives its runs itself.
 const OWN_FLAGS: [&str; 5] = ["out", "json", "quiet", "heading", "until_stdin_closes"];
+/// How many trials a screen tells of.
+const TRIALS_SHOWN: usize = 3;
 /// What the search leaves behind.
 const CAPACITY: &str = "capacity.json";
 const PAGE: &str = "capacity.html";
@@ -240,18 +243,13 @@ impl Trials<'_> {
     }
 }
 
-/// What a run's screen says of the search: the run, and what is known so far.
+/// What a run's screen says of the search: the run, and what became of the last ones.
 fn heading(find: Find, number: u64, load: u64, trials: &[Trial]) -> String {
-    let of = |held: bool| trials.iter().filter(move |trial| trial.held() == held).map(|trial| trial.load);
-    let known = match (of(true).max(), of(false).min()) {
-        (None, None) => String::new(),
-        (Some(most), None) => format!("; held: up to {}", find.show(most)),
-        (None, Some(least)) => format!("; did not hold: {}", find.show(least)),
-        (Some(most), Some(least)) => {
-            format!("; held: up to {}; did not: from {}", find.show(most), find.show(least))
-        }
-    };
-    format!("search, run {number}: {}{known}", find.show(load))
+    let last = trials.iter().rev().take(TRIALS_SHOWN).rev();
+    let last: Vec<String> =
+        last.map(|trial| format!("{} {}", count(trial.load as f64), trial.verdict.word())).collect();
+    let before = if last.is_empty() { String::new() } else { format!("; before: {}", last.join(", ")) };
+    format!("search, run {number}: {}{before}", find.show(load))
 }
 
 /// A run that the machine has no room for, and that was not begun.
@@ -271,19 +269,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_screen_says_what_the_search_knows() {
+    fn a_screen_says_what_became_of_the_last_trials() {
         let of = |trials: &[Trial]| heading(Find::Rate, 3, 20_000, trials);
         let trial = |load, verdict| Trial { load, verdict, ..Trial::default() };
         assert_eq!(of(&[]), "search, run 3: 20.0 k messages/s");
         let trials = [
-            trial(1000, Verdict::Pass),
-            trial(16_000, Verdict::Pass),
-            trial(32_000, Verdict::Fail),
-            trial(24_000, Verdict::Invalid),
-        ];
+            (8_000, Verdict::Pass),
+            (16_000, Verdict::Pass),
+            (32_000, Verdict::Fail),
+            (24_000, Verdict::Invalid),
+        ]
+        .map(|(load, verdict)| trial(load, verdict));
         assert_eq!(
             of(&trials),
-            "search, run 3: 20.0 k messages/s; held: up to 16.0 k messages/s; did not: from 24.0 k messages/s"
+            "search, run 3: 20.0 k messages/s; before: 16.0 k PASS, 32.0 k FAIL, 24.0 k INVALID"
         );
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::child::{Group, Held, this_program};
 use crate::exit::{Exit, Failure};
-use crate::signals::Stop;
+use crate::signals::{Answer, Calls, Stop};
 
 /// How often to look whether a run ended.
 const LOOK: Duration = Duration::from_millis(50);
@@ -52,17 +52,16 @@ impl Fresh<'_> {
             group = Group::Ours;
         }
         let mut held = Held::start(&mut command, group).map_err(Failure::broke)?;
-        let mut stopping = false;
+        let mut calls = Calls::default();
         loop {
             if let Some(status) = held.ended().map_err(Failure::broke)? {
-                return Ok((!stopping).then(|| Exit::from_code(status.code())));
+                return Ok((!calls.is_ending()).then(|| Exit::from_code(status.code())));
             }
-            if asked.recv_timeout(LOOK).is_ok() {
-                if stopping {
-                    return Ok(None); // dropped, it is killed
-                }
-                stopping = true;
-                held.ask_to_end();
+            let Ok(stop) = asked.recv_timeout(LOOK) else { continue };
+            match calls.take(stop) {
+                Answer::EndAtOnce => return Ok(None), // dropped, it is killed
+                Answer::End => held.ask_to_end(),
+                Answer::Nothing => {}
             }
         }
     }

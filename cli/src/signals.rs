@@ -24,11 +24,39 @@ pub(crate) enum Stop {
     Key,
 }
 
-impl Stop {
-    /// Whether it comes from somebody who asks, and asks for more hurry by asking again. A stdin that closes after a first call
-    /// is the parent's own end.
-    pub(crate) fn is_asked(self) -> bool {
-        self != Stop::Stdin
+/// What is to be done about a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// End, in order.
+    End,
+    /// End at once: somebody asked twice.
+    EndAtOnce,
+    /// What is done already.
+    Nothing,
+}
+
+/// The calls so far. A stdin that closes is the parent's answer to a call that may have reached us, too, before or after: so it counts
+/// as the first, and never as the second.
+#[derive(Debug, Default)]
+pub(crate) struct Calls {
+    is_ending: bool,
+    was_asked: bool,
+}
+
+impl Calls {
+    /// Takes one more.
+    pub(crate) fn take(&mut self, stop: Stop) -> Answer {
+        let is_asked = stop != Stop::Stdin;
+        let is_first = !std::mem::replace(&mut self.is_ending, true);
+        if is_asked && std::mem::replace(&mut self.was_asked, true) {
+            return Answer::EndAtOnce;
+        }
+        if is_first { Answer::End } else { Answer::Nothing }
+    }
+
+    /// Whether there was one.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.is_ending
     }
 }
 
@@ -76,4 +104,22 @@ fn forward<M: From<Stop> + Send + 'static>(
         }
     };
     thread::Builder::new().name(name.to_owned()).spawn(forward).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_asks_twice_wants_it_at_once_and_a_parent_asks_once() {
+        let answers = |stops: &[Stop]| {
+            let mut calls = Calls::default();
+            stops.iter().map(|&stop| calls.take(stop)).collect::<Vec<_>>()
+        };
+        use Answer::{End, EndAtOnce, Nothing};
+        assert_eq!(answers(&[Stop::Key, Stop::Signal]), [End, EndAtOnce]);
+        // One Ctrl-C that reached parent and child, in either order.
+        assert_eq!(answers(&[Stop::Signal, Stop::Stdin, Stop::Signal]), [End, Nothing, EndAtOnce]);
+        assert_eq!(answers(&[Stop::Stdin, Stop::Signal, Stop::Key]), [End, Nothing, EndAtOnce]);
+    }
 }

@@ -37,7 +37,7 @@ use throng_tcp::Pcap;
 use crate::args::{GeneratorFlags, LoadArgs};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::prepare;
-use crate::signals::{self, Stop};
+use crate::signals::{self, Answer, Calls, Stop};
 use crate::utc;
 
 pub(crate) use live::Now;
@@ -183,7 +183,7 @@ fn watch(
 ) -> Result<LoadOutcome, Failure> {
     let begun = Instant::now();
     let mut next_row = begun + ROW;
-    let mut stopping = false;
+    let mut calls = Calls::default();
     while !load.is_finished() {
         let progress = load.progress();
         if let Some(why) = record.guard.look(&progress) {
@@ -217,18 +217,19 @@ fn watch(
         audience.look(&progress, begun.elapsed(), record);
         let until = next_row.saturating_duration_since(Instant::now());
         match asked.recv_timeout(wait(&progress, now, until)) {
-            Ok(stop) if stopping && stop.is_asked() => {
-                audience.end();
-                eprintln!("throng: ended at once; there is no report");
-                std::process::exit(i32::from(Exit::Interrupted.code()));
-            }
-            Ok(_) if stopping => {}
-            Ok(_) => {
-                stopping = true;
-                let text = "interrupted: what is under way is waited for; a second signal ends at once";
-                audience.say(text, "interrupted");
-                load.stop();
-            }
+            Ok(stop) => match calls.take(stop) {
+                Answer::EndAtOnce => {
+                    audience.end();
+                    eprintln!("throng: ended at once; there is no report");
+                    std::process::exit(i32::from(Exit::Interrupted.code()));
+                }
+                Answer::End => {
+                    let text = "interrupted: what is under way is waited for; a second signal ends at once";
+                    audience.say(text, "interrupted");
+                    load.stop();
+                }
+                Answer::Nothing => {}
+            },
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => std::thread::sleep(LOOK),
         }

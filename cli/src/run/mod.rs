@@ -36,7 +36,7 @@ use crate::page;
 use crate::prepare::{self, Split};
 use crate::proc::host;
 use crate::screen;
-use crate::signals::{self, Stop};
+use crate::signals::{self, Answer, Calls, Stop};
 use crate::utc;
 
 use children::{Load, Server};
@@ -203,7 +203,7 @@ fn play(
     drop(listener);
 
     let mut server_ended = None::<ExitStatus>;
-    let mut stopping = false;
+    let mut calls = Calls::default();
     let exit = loop {
         if let Some(exit) = load.ended().map_err(Failure::broke)? {
             break exit;
@@ -211,14 +211,13 @@ fn play(
         if server_ended.is_none() {
             server_ended = server.ended().map_err(Failure::broke)?;
         }
-        match asked.recv_timeout(LOOK) {
-            // Dropping the children kills them.
-            Ok(stop) if stopping && stop.is_asked() => return Ok(Exit::Interrupted),
-            Ok(_) => {
-                stopping = true;
-                load.stop();
+        if let Ok(stop) = asked.recv_timeout(LOOK) {
+            match calls.take(stop) {
+                // Dropping the children kills them.
+                Answer::EndAtOnce => return Ok(Exit::Interrupted),
+                Answer::End => load.stop(),
+                Answer::Nothing => {}
             }
-            Err(_) => {}
         }
     };
     if server_ended.is_none() {

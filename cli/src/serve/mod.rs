@@ -21,7 +21,7 @@ use crate::metrics::{self, Families};
 use crate::prepare;
 use crate::proc::memory;
 use crate::reserve::Reserve;
-use crate::signals::{self, Stop};
+use crate::signals::{self, Answer, Calls, Stop};
 
 use face::Face;
 
@@ -66,13 +66,13 @@ pub(crate) fn serve(args: &ServeArgs) -> Outcome {
 
     let title = format!("throng serve  {addresses}  {active}, {shards} shards");
     let mut face = Face::new(args, title, &stops, spare);
-    watch(&server, &about, &asked, &mut reserve, &mut face)?;
+    let mut calls = Calls::default();
+    calls.take(watch(&server, &about, &asked, &mut reserve, &mut face)?);
     face.say("draining: what is on its way may arrive; a second signal ends at once");
     server.drain();
     while !server.is_finished() {
         face.look(&about, &server, &reserve);
-        // Our stdin closing after a signal is the parent's end, not more hurry.
-        if asked.recv_timeout(LOOK).is_ok_and(Stop::is_asked) {
+        if asked.recv_timeout(LOOK).is_ok_and(|stop| calls.take(stop) == Answer::EndAtOnce) {
             face.say("ended at once");
             return Ok(Exit::Interrupted);
         }
@@ -88,14 +88,14 @@ fn watch(
     asked: &Receiver<Stop>,
     reserve: &mut Reserve,
     face: &mut Face,
-) -> Result<(), Failure> {
+) -> Result<Stop, Failure> {
     loop {
         if let Some(short) = reserve.runs_short(Instant::now()) {
             face.say(&format!("memory is short, and the server goes on accepting: {short}"));
         }
         face.look(about, server, reserve);
         match asked.recv_timeout(LOOK) {
-            Ok(_) => return Ok(()),
+            Ok(stop) => return Ok(stop),
             Err(RecvTimeoutError::Timeout) if server.has_ended_shards() => {
                 return Err(Failure::broke("a shard ended by itself; its message stands above"));
             }

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -170,7 +170,7 @@ fn somebody_at_a_terminal_sees_the_run_changes_the_scale_and_stops_it() {
 }
 
 /// A server that is so slow that draining takes long.
-const SLOW: &str = "--delay-per-turn=2s";
+const SLOW: &str = "--delay-per-turn=700ms";
 
 #[test]
 fn a_second_q_ends_at_once() {
@@ -210,6 +210,48 @@ fn signals_give_the_terminal_back() {
         let load = child_with(terminal.pid(), "load").unwrap();
         signal(if whom == "run" { terminal.pid() } else { load }, name);
         terminal.ends_with(code);
+    }
+}
+
+#[test]
+fn a_search_shows_its_runs_and_what_became_of_those_before() {
+    let _turn = alone();
+    let home = tempfile::tempdir().unwrap();
+    let out = format!("--out={}", home.path().display());
+    let small = ["capacity", "--find=rate", "-c", "100", "-r", "500", "-w", "0s", LATE, &out];
+    let mut terminal = Sitting::new(&[&small[..], &["-d", "2s", "--max=1k"]].concat(), (24, 80), true);
+    terminal.sees("search, run 1: 500 messages/s");
+    terminal.sees("search, run 2: 1000 messages/s; before: 500 PASS");
+    terminal.sees("so far: nothing against a PASS");
+    terminal.ends_with(0);
+    let written = terminal.written();
+    let after = written.rsplit(LEAVE).next().unwrap();
+    assert!(written.contains("throng: 500 messages/s: PASS"), "{written}");
+    assert!(after.contains("at least 1000 messages/s") && !after.contains("Latency"), "{after}");
+}
+
+#[test]
+fn a_search_that_is_ended_keeps_what_it_knows() {
+    let _turn = alone();
+    // A key of the run that is shown, or Ctrl-C of a terminal, which reaches the search, its run and the generator at once.
+    for by_key in [true, false] {
+        let home = tempfile::tempdir().unwrap();
+        let out = format!("--out={}", home.path().display());
+        let long =
+            ["capacity", "--find=rate", "-c", "100", "-r", "500", "-w", "0s", "-d", "300s", LATE, &out];
+        let mut terminal = Sitting::new(&long, (24, 80), true);
+        terminal.sees("measuring");
+        if by_key {
+            terminal.press("q");
+        } else {
+            let group = format!("-{}", terminal.pid());
+            assert!(Command::new("kill").args(["-INT", "--", &group]).status().unwrap().success());
+        }
+        terminal.ends_with(130);
+        let json = std::fs::read_to_string(home.path().join("capacity.json")).unwrap();
+        assert!(json.contains("\"is_cut_short\": true"), "{json}");
+        // The run under way was ended in order.
+        assert!(summary(&home.path().join("001-500")).incidents.interrupted);
     }
 }
 
