@@ -73,7 +73,7 @@ pub(crate) fn run(args: &CapacityArgs, matches: &ArgMatches) -> Outcome {
     if let Some(found) = search.found() {
         capacity.load = Some(found.load);
         [capacity.low, capacity.high] = [Some(found.low), Some(found.high)];
-        capacity.is_lower_bound = found.is_beyond_max;
+        capacity.is_lower_bound = found.is_lower_bound;
     }
     capacity.name_exhausted();
     let json = serde_json::to_string_pretty(&capacity).expect("strings and numbers") + "\n";
@@ -92,6 +92,10 @@ pub(crate) fn run(args: &CapacityArgs, matches: &ArgMatches) -> Outcome {
     Ok(match (ended?, capacity.load) {
         (Ended::Stopped, _) => Exit::Interrupted,
         (Ended::Done, Some(_)) => Exit::Pass,
+        // When every trial measured something else, the server did nothing wrong.
+        (Ended::Done, None) if capacity.trials.iter().all(|trial| trial.verdict == Verdict::Invalid) => {
+            Exit::Invalid
+        }
         (Ended::Done, None) => Exit::Fail,
     })
 }
@@ -106,6 +110,8 @@ fn home(args: &CapacityArgs, plan: &Plan) -> Result<PathBuf, Failure> {
         let why = format!("{} holds a search already: name another folder with --out", home.display());
         return Err(Failure::usage(why));
     }
+    // Now, since there may be no run that would make it.
+    fs::create_dir_all(&home).map_err(|error| Failure::usage(format!("{}: {error}", home.display())))?;
     Ok(home)
 }
 

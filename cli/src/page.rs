@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use throng_report::capacity::Capacity;
 use throng_report::compare::Comparison;
-use throng_report::schema::Summary;
+use throng_report::schema::{Summary, Verdict};
 use throng_report::{RunFolder, folder, html};
 
 use crate::exit::{Exit, Failure, Outcome};
@@ -43,7 +43,9 @@ pub(crate) fn compared(file: &Path, comparison: &Comparison, arms: [&Path; 2]) {
     or_tell("the comparison", || {
         let mut runs = [Vec::new(), Vec::new()];
         for (runs, path) in runs.iter_mut().zip(arms) {
-            for (folder, _) in folder::open_runs(path).map_err(|error| chain(&error))? {
+            let all = folder::open_runs(path).map_err(|error| chain(&error))?;
+            // What measured something else is in none of the figures, and in no curve.
+            for (folder, _) in all.into_iter().filter(|(_, run)| run.verdict != Verdict::Invalid) {
                 runs.push(folder::read(&folder).map_err(|error| chain(&error))?);
             }
         }

@@ -109,11 +109,7 @@ fn merge(runs: &[PathBuf], out: &Path, thresholds: &[Threshold]) -> Outcome {
         let name = path.display().to_string();
         parts.push(merge::Part { name, summary: run.summary, histograms: run.histograms });
     }
-    // Without others, those that the parts were judged by.
-    let own =
-        || parts[0].summary.thresholds.iter().filter_map(|threshold| threshold.text.parse().ok()).collect();
-    let thresholds: Vec<Threshold> =
-        if thresholds.is_empty() && !parts.is_empty() { own() } else { thresholds.to_vec() };
+    let thresholds = if thresholds.is_empty() { thresholds_of(&parts)? } else { thresholds.to_vec() };
     let usage = |error: &dyn std::error::Error| Failure::usage(chain(error));
     let (summary, histograms) = merge::merge(&parts, &thresholds).map_err(|error| usage(&error))?;
     let folder = RunFolder::create(out).map_err(|error| usage(&error))?;
@@ -128,6 +124,26 @@ fn merge(runs: &[PathBuf], out: &Path, thresholds: &[Threshold]) -> Outcome {
     folder.write_summary(&summary).map_err(|error| broke(chain(&error)))?;
     println!("{}\n{}", throng_report::text::render(&summary, wants_colour()), folder.path().display());
     Ok(Exit::from(summary.verdict))
+}
+
+/// What had to hold for the parts: all that any of them was judged by.
+fn thresholds_of(parts: &[merge::Part]) -> Result<Vec<Threshold>, Failure> {
+    let mut thresholds = Vec::<Threshold>::new();
+    for part in parts {
+        for judged in &part.summary.thresholds {
+            let threshold = judged.text.parse().map_err(|error| {
+                let why = format!(
+                    "{}: threshold {}: {error}; name what must hold with --threshold",
+                    part.name, judged.text
+                );
+                Failure::usage(why)
+            })?;
+            if !thresholds.contains(&threshold) {
+                thresholds.push(threshold);
+            }
+        }
+    }
+    Ok(thresholds)
 }
 
 fn formatted(comparison: &Comparison, format: Format) -> String {

@@ -14,6 +14,8 @@ use throng_report::stats::median;
 
 /// Turns with the smallest step, after which the search is over.
 pub const TURNS: usize = 7;
+/// Trials in a row at an edge of the bounds, after which the search is over: the limit is beyond it.
+const AT_EDGE: usize = 2;
 /// How much of the bracket is the first step of the staircase, on a logarithmic scale.
 const FIRST_STEP: f64 = 0.25;
 
@@ -35,9 +37,10 @@ pub struct Bounds {
 pub struct Search {
     bounds: Bounds,
     stage: Stage,
-    /// The largest load that held, and the smallest that did not, in the first stage.
-    held: Option<u64>,
-    broke: Option<u64>,
+    /// Every load that was tried, and whether it held.
+    trials: Vec<(u64, bool)>,
+    /// Trials in a row at an edge that the staircase would have left.
+    at_edge: usize,
     /// Where the staircase turned with the smallest step, as logarithms.
     turns: Vec<f64>,
 }
@@ -64,15 +67,15 @@ pub struct Found {
     pub low: u64,
     /// The upper end.
     pub high: u64,
-    /// Even the most that may be tried held: the limit is beyond it.
-    pub is_beyond_max: bool,
+    /// Nothing above it was seen not to hold, so the limit may be anywhere beyond.
+    pub is_lower_bound: bool,
 }
 
 impl Search {
     /// One that has tried nothing.
     pub fn new(bounds: Bounds) -> Search {
         let start = bounds.start.clamp(bounds.min, bounds.max);
-        Search { bounds, stage: Stage::Grow(start), held: None, broke: None, turns: Vec::new() }
+        Search { bounds, stage: Stage::Grow(start), trials: Vec::new(), at_edge: 0, turns: Vec::new() }
     }
 
     /// The load to try next; `None` when the search is over.
@@ -90,26 +93,30 @@ impl Search {
 
     /// What [`Search::next`] was tried; whether it held.
     pub fn tell(&mut self, held: bool) {
+        self.trials.extend(self.next().map(|load| (load, held)));
         match self.stage {
-            Stage::Grow(load) => self.grow(load, held),
+            Stage::Grow(load) => self.grow(load),
             Stage::Stairs { at, step, came_up } => self.climb(at, step, came_up, held),
             Stage::Done => {}
         }
     }
 
-    fn grow(&mut self, load: u64, held: bool) {
-        let known = if held { &mut self.held } else { &mut self.broke };
-        *known = Some(load);
-        self.stage = match (self.held, self.broke) {
+    /// The loads that held, or those that did not.
+    fn tried(&self, held: bool) -> impl Iterator<Item = u64> {
+        self.trials.iter().filter(move |trial| trial.1 == held).map(|trial| trial.0)
+    }
+
+    fn grow(&mut self, load: u64) {
+        self.stage = match (self.tried(true).max(), self.tried(false).min()) {
             (Some(low), Some(high)) => {
                 let (low, high) = ((low as f64).ln(), (high as f64).ln());
                 let step = ((high - low) * FIRST_STEP).max(self.step_min());
                 Stage::Stairs { at: (low + high) / 2.0, step, came_up: None }
             }
-            (Some(load), None) if load < self.bounds.max => {
+            (Some(_), None) if load < self.bounds.max => {
                 Stage::Grow(load.saturating_mul(2).min(self.bounds.max))
             }
-            (None, Some(load)) if load > self.bounds.min => Stage::Grow((load / 2).max(self.bounds.min)),
+            (None, Some(_)) if load > self.bounds.min => Stage::Grow((load / 2).max(self.bounds.min)),
             _ => Stage::Done,
         };
     }
@@ -129,29 +136,33 @@ impl Search {
             }
             step = (step / 2.0).max(self.step_min());
         }
-        if self.turns.len() >= TURNS {
-            self.stage = Stage::Done;
-            return;
-        }
         let next = if held { at + step } else { at - step };
-        // At the edge there is nothing to turn back from: staying there is no turn.
-        let edge = [(self.bounds.min as f64).ln(), (self.bounds.max as f64).ln()];
-        self.stage = Stage::Stairs { at: next.clamp(edge[0], edge[1]), step, came_up: Some(held) };
+        let inside = next.clamp((self.bounds.min as f64).ln(), (self.bounds.max as f64).ln());
+        self.at_edge = if inside == at { self.at_edge + 1 } else { 0 };
+        self.stage = if self.turns.len() >= TURNS || self.at_edge >= AT_EDGE {
+            Stage::Done
+        } else {
+            Stage::Stairs { at: inside, step, came_up: Some(held) }
+        };
     }
 
-    /// What is known so far; `None` when not even the least held, or nothing was tried.
+    /// What is known so far; `None` when nothing held, or nothing was tried.
     pub fn found(&self) -> Option<Found> {
-        let held = self.held?;
-        let Some(broke) = self.broke else {
-            return Some(Found { load: held, low: held, high: held, is_beyond_max: held == self.bounds.max });
+        let most = self.tried(true).max()?;
+        let Some(above) = self.tried(false).filter(|load| *load > most).min() else {
+            // Whatever did not hold further down, this did.
+            let broke = self.tried(false).min().unwrap_or(most);
+            let low = self.tried(true).filter(|load| *load < broke).max().unwrap_or(most.min(broke));
+            return Some(Found { load: most, low, high: most, is_lower_bound: true });
         };
         if self.turns.len() < 2 {
-            let middle = ((held as f64).ln() + (broke as f64).ln()) / 2.0;
+            let least = self.tried(false).min().unwrap_or(above);
+            let (low, high) = (most.min(least) as f64, most.max(least) as f64);
             return Some(Found {
-                load: self.clamped(middle.exp()),
-                low: held,
-                high: broke,
-                is_beyond_max: false,
+                load: self.clamped(((low.ln() + high.ln()) / 2.0).exp()),
+                low: self.tried(true).filter(|load| *load < least).max().unwrap_or(self.bounds.min),
+                high: above,
+                is_lower_bound: false,
             });
         }
         let mut turns = self.turns.clone();
@@ -161,7 +172,7 @@ impl Search {
             load: self.clamped(middle.exp()),
             low: self.clamped((first.min(middle - step) - step / 2.0).exp()),
             high: self.clamped((last.max(middle + step) + step / 2.0).exp()),
-            is_beyond_max: false,
+            is_lower_bound: false,
         })
     }
 }
@@ -225,7 +236,7 @@ mod tests {
     fn what_holds_everywhere_is_beyond_the_most_and_what_holds_nowhere_is_nothing() {
         let (found, trials) = search(BOUNDS, 1e12, 0.0, 1);
         let found = found.unwrap();
-        assert_eq!((found.load, found.is_beyond_max), (10_000_000, true));
+        assert_eq!((found.load, found.is_lower_bound), (10_000_000, true));
         assert!(trials < 20);
         assert_eq!(search(BOUNDS, 1.0, 0.0, 1).0, None);
     }
@@ -235,11 +246,49 @@ mod tests {
         let mut search = Search::new(BOUNDS);
         assert_eq!(search.found(), None);
         search.tell(true);
-        assert_eq!(search.found().map(|found| (found.load, found.is_beyond_max)), Some((1000, false)));
+        assert_eq!(search.found().map(|found| (found.load, found.is_lower_bound)), Some((1000, true)));
         search.tell(false);
         let found = search.found().unwrap();
         assert_eq!((found.low, found.high), (1000, 2000));
         assert!((1400..1430).contains(&found.load));
+        // The staircase's trials count, too: 1414 did not hold, and 1189 did.
+        search.tell(false);
+        search.tell(true);
+        let found = search.found().unwrap();
+        assert_eq!((found.low, found.high, found.is_lower_bound), (1189, 1414, false));
+    }
+
+    #[test]
+    fn one_unlucky_trial_while_growing_does_not_hide_what_holds() {
+        let mut search = Search::new(BOUNDS);
+        search.tell(true);
+        search.tell(false);
+        for _ in 0..12 {
+            search.tell(true);
+        }
+        let found = search.found().unwrap();
+        assert!(found.load > 8_000 && found.is_lower_bound && found.low < 2000, "{found:?}");
+    }
+
+    #[test]
+    fn a_staircase_that_stays_at_an_edge_ends_there() {
+        let bounds = Bounds { start: 1000, min: 1000, max: 4000, precision_share: 0.05 };
+        let play = |outcomes: &[bool]| {
+            let mut search = Search::new(bounds);
+            let mut trials = 0;
+            while search.next().is_some() {
+                search.tell(*outcomes.get(trials).unwrap_or(&outcomes[outcomes.len() - 1]));
+                trials += 1;
+                assert!(trials < 20, "it ends");
+            }
+            search.found()
+        };
+        // The most did not hold once, and then always.
+        let found = play(&[true, true, false, true]).unwrap();
+        assert_eq!((found.load, found.is_lower_bound), (4000, true));
+        // The least held once, and then nothing.
+        let found = play(&[true, false]).unwrap();
+        assert!(found.load <= 1200 && !found.is_lower_bound, "{found:?}");
     }
 
     #[test]

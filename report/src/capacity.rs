@@ -112,6 +112,8 @@ fn exhausted(summary: &Summary) -> Option<Exhausted> {
     let is_full = |core: Option<f64>| core.is_some_and(|busy| busy >= SATURATED_SHARE);
     let server_is_full = is_full(summary.server.as_ref().and_then(|server| server.busiest_core));
     Some(match code {
+        // Something else was measured, and nothing gave out.
+        "sysctl_changed" | "clamped" | "accounting" | "interrupted" | "nothing_planned" => return None,
         "memory_guard" | "generator_memory" => Exhausted::Memory,
         "generator_descriptors" | "generator_watches" | "generator_ports" => Exhausted::KernelLimit,
         "generator_saturated" | "send_lag" | "attempts_short" => Exhausted::Generator,
@@ -185,6 +187,7 @@ impl Capacity {
                     count(high as f64)
                 ));
             }
+            _ if self.trials.is_empty() => line("capacity: not known, no run came to its end".to_owned()),
             _ => line("capacity: nothing held, not even the least that was tried".to_owned()),
         }
         let held =
@@ -211,7 +214,7 @@ impl Capacity {
         let mut remarks = Vec::new();
         match self.exhausted {
             Some(what) => remarks.push(format!("exhausted: {what}")),
-            None if self.load.is_some() => {
+            None if self.load.is_some() && !self.is_cut_short => {
                 remarks.push(
                     "nothing was exhausted: the most that was to be tried held; raise --max".to_owned(),
                 );
@@ -318,7 +321,27 @@ mod tests {
 
     #[test]
     fn a_search_in_which_nothing_held_says_so() {
-        let text = Capacity::default().render();
+        let trials = vec![Trial { load: 10, verdict: Verdict::Fail, ..Trial::default() }];
+        let text = Capacity { trials, ..Capacity::default() }.render();
         assert!(text.starts_with("capacity: nothing held"), "{text}");
+    }
+
+    #[test]
+    fn a_search_that_was_cut_short_says_no_more_than_it_knows() {
+        let text = Capacity { is_cut_short: true, ..Capacity::default() }.render();
+        assert!(text.starts_with("capacity: not known") && text.contains("cut short"), "{text}");
+        let [load, low, high] = [Some(1000); 3];
+        let trials = vec![Trial { load: 1000, verdict: Verdict::Pass, ..Trial::default() }];
+        let grew = Capacity {
+            is_cut_short: true,
+            is_lower_bound: true,
+            load,
+            low,
+            high,
+            trials,
+            ..Capacity::default()
+        };
+        let text = grew.render();
+        assert!(text.starts_with("capacity: at least 1000 messages/s") && !text.contains("--max"), "{text}");
     }
 }

@@ -10,7 +10,10 @@ use crate::Histogram;
 use crate::compare::differences;
 use crate::schema::{Incidents, Latency, Memory, Reason, Summary, Verdict};
 use crate::threshold::Threshold;
-use crate::verdict::judge;
+use crate::verdict::{self, judge};
+
+/// How much of the shortest window all parts have to share.
+const SHARED_MIN: f64 = 0.9;
 
 /// What one generator left behind.
 #[derive(Clone, Debug)]
@@ -317,12 +320,39 @@ fn spoiled(summary: &mut Summary, parts: &[Part]) {
         {
             continue;
         }
-        let text = format!("{}: {}", part.name, why.text);
-        summary.reasons.push(Reason { verdict: Verdict::Invalid, code: format!("part_{}", why.code), text });
-        if summary.verdict == Verdict::Pass {
-            summary.verdict = Verdict::Invalid;
-        }
+        invalidate(summary, &format!("part_{}", why.code), format!("{}: {}", part.name, why.text));
     }
+    if let Some(text) = apart(parts) {
+        invalidate(summary, "parts_apart", text);
+    }
+}
+
+/// The sum is not what was asked for, unless messages were lost all the same.
+fn invalidate(summary: &mut Summary, code: &str, text: String) {
+    summary.reasons.push(Reason { verdict: Verdict::Invalid, code: code.to_owned(), text });
+    if !summary.reasons.iter().any(verdict::is_of_integrity) {
+        summary.verdict = Verdict::Invalid;
+    }
+    let verdict = summary.verdict;
+    summary.reasons.sort_by_key(|reason| reason.verdict != verdict);
+}
+
+/// Says so when the parts measured at different times: then their rates were never there together.
+fn apart(parts: &[Part]) -> Option<String> {
+    let windows = parts.iter().map(|part| &part.summary.messages.window);
+    let known: Vec<(f64, f64)> = windows
+        .filter_map(|window| window.begins_unix_s.map(|begins| (begins, begins + window.duration_s)))
+        .collect();
+    let shortest = known.iter().map(|(begin, end)| end - begin).reduce(f64::min)?;
+    let last_begin = known.iter().map(|(begin, _)| *begin).fold(f64::NEG_INFINITY, f64::max);
+    let first_end = known.iter().map(|(_, end)| *end).fold(f64::INFINITY, f64::min);
+    let shared = (first_end - last_begin).max(0.0);
+    (shared < SHARED_MIN * shortest).then(|| {
+        format!(
+            "the parts measured at different times: of {shortest:.1} s they share {shared:.1} s; begin all with one --start-at, and let them \
+             connect equally fast"
+        )
+    })
 }
 
 #[cfg(test)]

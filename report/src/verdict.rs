@@ -19,12 +19,23 @@ const STEAL_SHARE: f64 = 0.01;
 /// Share of packets that a loopback may drop or repeat.
 const LOOPBACK_LOSS_SHARE: f64 = 0.001;
 
+/// What [`integrity`] finds.
+const INTEGRITY: [&str; 6] = [
+    "messages_lost",
+    "messages_duplicated",
+    "messages_reordered",
+    "messages_corrupted",
+    "messages_stray",
+    "server_died",
+];
+
 /// Judges a run: sets `verdict`, `reasons`, `thresholds` and adds to `warnings`. To judge again changes nothing.
 pub fn judge(summary: &mut Summary, thresholds: &[Threshold]) {
     summary.thresholds = thresholds.iter().map(|threshold| threshold.evaluate(summary)).collect();
     let mut reasons = Reasons::default();
     integrity(summary, &mut reasons);
     let broken_integrity = !reasons.0.is_empty();
+    debug_assert!(reasons.0.iter().all(is_of_integrity), "{:?}", reasons.0);
     validity(summary, &mut reasons);
     conduct(summary, &mut reasons);
     for (threshold, result) in thresholds.iter().zip(&summary.thresholds) {
@@ -58,6 +69,11 @@ impl Reasons {
     fn invalid(&mut self, code: &str, text: String) {
         self.0.push(Reason { verdict: Verdict::Invalid, code: code.to_owned(), text });
     }
+}
+
+/// Whether a reason is one of those that no lateness of a generator excuses.
+pub(crate) fn is_of_integrity(reason: &Reason) -> bool {
+    reason.verdict == Verdict::Fail && (INTEGRITY.contains(&reason.code.as_str()))
 }
 
 /// Messages that were not delivered as promised.
@@ -322,7 +338,7 @@ fn warnings(summary: &Summary) -> Vec<String> {
     let dropped = users("queue_dropped");
     if dropped > 0.0 {
         warnings.push(format!(
-            "the queue of a TUN device dropped {dropped} packets: the generator did not keep up; give it more cores or --threads,              or lower the rate"
+            "the queue of a TUN device dropped {dropped} packets: the generator did not keep up; give it more cores or --threads, or lower the rate"
         ));
     }
     let unsent = users("unsent");

@@ -257,6 +257,14 @@ struct Measured<'a> {
     cpus: &'a [usize],
 }
 
+impl Measured<'_> {
+    /// When the window began, and how long it lasted; `None` when there was none.
+    fn window(&self) -> Option<(SystemTime, Duration)> {
+        let (begin, end) = self.outcome.measured?;
+        Some((SystemTime::now() - sys::clock::now().since(begin), end.since(begin)))
+    }
+}
+
 fn finish(
     args: &LoadArgs,
     folder: &RunFolder,

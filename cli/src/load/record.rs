@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use throng_loadgen::{Interval, Part, Phase, Progress};
 use throng_reactor::sys;
@@ -141,6 +141,8 @@ impl Record {
             summary.validity.send_lag_p99_us_floor = lag.as_secs_f64() * 1e6;
         }
         measured.outcome.fill(&mut summary);
+        let begins = measured.window().and_then(|(begins, _)| begins.duration_since(UNIX_EPOCH).ok());
+        summary.messages.window.begins_unix_s = begins.map(|since| since.as_secs_f64());
         if summary.generator.cpus.is_empty() {
             summary.generator.cpus = measured.cpus.iter().map(|&core| core as u32).collect();
         }

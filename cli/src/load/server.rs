@@ -162,7 +162,8 @@ impl Server {
     /// Its CPU time now, and its figures.
     pub(super) fn cpu(&self) -> Option<Look> {
         match self.source {
-            Source::Admin(address) => admin::fetch(address).ok().map(|figures| Look {
+            // In brief: to walk its memory would be CPU time of the window.
+            Source::Admin(address) => admin::fetch_brief(address).ok().map(|figures| Look {
                 cpu: Duration::try_from_secs_f64(figures.server.cpu_s).unwrap_or_default(),
                 figures: Some(figures),
             }),

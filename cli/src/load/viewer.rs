@@ -173,7 +173,7 @@ impl Viewer {
                 .and_then(|told| told.connections_skew),
             available_bytes: now.available_bytes,
             reserve_bytes: now.reserve_bytes,
-            notes: self.warnings.iter().chain(&self.notes).cloned().collect(),
+            notes: self.notes.iter().chain(&self.warnings).cloned().collect(),
             history: Arc::clone(&self.history),
         }
     }

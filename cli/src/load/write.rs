@@ -3,10 +3,9 @@
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _};
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use throng_loadgen::Plan;
-use throng_reactor::sys;
 use throng_report::schema::Summary;
 use throng_report::timeseries::{self, Row};
 use throng_report::{RunFolder, hlog};
@@ -34,10 +33,7 @@ pub(super) fn everything(
     measured: &Measured<'_>,
 ) -> Result<(), Failure> {
     folder.write_timeseries(&timeseries::to_csv(rows)).map_err(failed)?;
-    let (begins, lasted) = match measured.outcome.measured {
-        Some((begin, end)) => (SystemTime::now() - sys::clock::now().since(begin), end.since(begin)),
-        None => (measured.started, Duration::ZERO),
-    };
+    let (begins, lasted) = measured.window().unwrap_or((measured.started, Duration::ZERO));
     let log = hlog::to_log(&measured.outcome.times.named(), begins, lasted).map_err(failed)?;
     folder.write_latency(&log).map_err(failed)?;
     if !measured.outcome.missing.is_empty() {

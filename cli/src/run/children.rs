@@ -16,7 +16,7 @@ use signal_hook::consts::SIGINT;
 use crate::child::{Group, Held, this_program};
 use crate::exit::Exit;
 use crate::screen::Keeper;
-use crate::signals::Stop;
+use crate::signals::{Answer, Calls, Stop};
 
 /// How long a server may take until it listens: hundreds of shards each copy and clear a table of descriptors.
 const START_TIME: Duration = Duration::from_secs(60);
@@ -83,23 +83,40 @@ impl Server {
         self.held.ended()
     }
 
-    /// Drains it; `connections` are those that it may still have. Whoever asks for an end meanwhile has it killed.
-    pub(super) fn finish(&mut self, connections: u64, asked: &Receiver<Stop>) -> Result<(), String> {
+    /// Drains it; `connections` are those that it may still have. Whoever asks twice has it killed.
+    pub(super) fn finish(
+        &mut self,
+        connections: u64,
+        asked: &Receiver<Stop>,
+        calls: &mut Calls,
+    ) -> Result<Finished, String> {
         self.held.ask_to_end();
         let patience = patience(connections);
         let until = Instant::now() + patience;
         while Instant::now() < until {
             match self.held.ended()? {
-                Some(status) if status.success() => return Ok(()),
-                Some(status) => return Err(format!("the server ended with {status}")),
+                Some(status) if status.success() => return Ok(Finished::Drained),
+                Some(status) => return Ok(Finished::Died(format!("it ended with {status}"))),
                 None => {}
             }
-            if asked.recv_timeout(LOOK).is_ok() {
-                return Err("the server was killed while it drained".to_owned());
+            if asked.recv_timeout(LOOK).is_ok_and(|stop| calls.take(stop) == Answer::EndAtOnce) {
+                self.held.end();
+                return Ok(Finished::Killed);
             }
         }
-        Err(format!("the server did not end within {patience:?} and was killed"))
+        self.held.end();
+        Ok(Finished::Died(format!("it did not end within {patience:?} and was killed")))
     }
+}
+
+/// How a server ended that was asked to.
+pub(super) enum Finished {
+    /// In order.
+    Drained,
+    /// Otherwise: how.
+    Died(String),
+    /// By us, since somebody wanted that.
+    Killed,
 }
 
 /// How long a server with so many connections may take to end.

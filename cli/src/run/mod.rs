@@ -39,7 +39,7 @@ use crate::screen;
 use crate::signals::{self, Answer, Calls, Stop};
 use crate::utc;
 
-use children::{Load, Server};
+use children::{Finished, Load, Server};
 
 /// How often to look whether a child ended.
 const LOOK: Duration = Duration::from_millis(20);
@@ -225,7 +225,14 @@ fn play(
     }
     let death = match server_ended {
         Some(status) => Some(format!("it ended by itself ({status})")),
-        None => server.finish(sized.plan.connections, &asked).err().map(|why| why.to_string()),
+        None => match server.finish(sized.plan.connections, &asked, &mut calls).map_err(Failure::broke)? {
+            Finished::Drained => None,
+            Finished::Died(how) => Some(how),
+            Finished::Killed => {
+                eprintln!("throng: the server was killed while it drained; the report is as it was before");
+                return Ok(Exit::Interrupted);
+            }
+        },
     };
     if let Some(how) = &death {
         eprintln!("throng: the server: {how}{}", tail(&log));

@@ -13,7 +13,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Instant, SystemTime};
 
 use clap::{ArgMatches, CommandFactory};
-use throng_report::compare::{self, Runs};
+use throng_report::compare::{self, Judgement, Runs};
 use throng_report::schema::{Arm, Series, Verdict};
 use throng_report::{RunFolder, Summary, folder, spread};
 
@@ -33,6 +33,8 @@ const BLOCK: [Arm; 4] = [Arm::Baseline, Arm::Candidate, Arm::Candidate, Arm::Bas
 /// Flags of this command that its runs do not get, or get from here.
 const OWN_FLAGS: [&str; 9] =
     ["repeat", "against", "blocks", "metric", "gate", "out", "json", "quiet", "until_stdin_closes"];
+/// Where an unfinished run is put, in the folder of all runs.
+const UNFINISHED: &str = "unfinished";
 /// Where a comparison stands in the folder of its runs, and its page.
 const COMPARISON: &str = "comparison.json";
 const PAGE: &str = "comparison.html";
@@ -142,7 +144,11 @@ impl Player {
         flags.extend(other.iter().flat_map(|against| against.flags.iter().cloned()));
         let program = other.and_then(|against| against.program.as_deref());
         let fresh = Fresh { program, scenario: &self.scenario, flags: &flags, heading: None };
-        let Some(exit) = fresh.play(path, &self.asked)? else { return Ok(None) };
+        let played = fresh.play(path, &self.asked);
+        if !matches!(played, Ok(Some(Exit::Pass | Exit::Fail | Exit::Invalid))) {
+            self.put_aside(path);
+        }
+        let Some(exit) = played? else { return Ok(None) };
         if matches!(exit, Exit::Broke | Exit::Usage | Exit::Interrupted) {
             let message = format!("run {} ended without a verdict; its message stands above", self.number);
             return Err(Failure { exit, message });
@@ -151,6 +157,14 @@ impl Player {
         let summary = mark(path, place).map_err(Failure::broke)?;
         self.say(&summary, arm, expected);
         Ok(Some(summary.verdict))
+    }
+
+    /// What is left of a run that did not come to its end is no run of the series.
+    fn put_aside(&self, path: &Path) {
+        let aside = self.home.join(UNFINISHED);
+        if let Err(error) = path.exists().then(|| fs::rename(path, &aside)).transpose() {
+            eprintln!("throng: {} is unfinished, and in the way of comparisons: {error}", path.display());
+        }
     }
 
     fn say(&self, summary: &Summary, arm: Arm, expected: u64) {
@@ -219,7 +233,11 @@ fn say_comparison(args: &RunArgs, home: &Path) -> Outcome {
         false,
     );
     let comparison = compared.map_err(|error| Failure::broke(error.to_string()))?;
-    noise::learn(&[&baseline, &candidate]);
+    // An arm that differs tells of itself, not of the machine.
+    match comparison.judgement {
+        Judgement::NoDifference => noise::learn(&[&baseline, &candidate]),
+        _ => noise::learn(&[&baseline]),
+    }
     let json = serde_json::to_string_pretty(&comparison).expect("strings and numbers") + "\n";
     let path = home.join(COMPARISON);
     fs::write(&path, &json).map_err(|error| Failure::broke(format!("{}: {error}", path.display())))?;

@@ -61,10 +61,11 @@ impl KnownNoise {
         known.map(|known| known.blocks.clone()).unwrap_or_default()
     }
 
-    /// Learns from the runs of one arm, which are of one configuration and were made in one series. INVALID ones teach nothing.
+    /// Learns from the runs of one arm, which are of one configuration and were made in one series. Only those that PASS teach
+    /// anything: what breaks is no noise of the machine's.
     pub fn learn(&mut self, runs: &[Summary]) {
         let runs: Vec<&Summary> =
-            in_time(runs).into_iter().filter(|run| run.verdict != Verdict::Invalid).collect();
+            in_time(runs).into_iter().filter(|run| run.verdict == Verdict::Pass).collect();
         let Some(first) = runs.first() else { return };
         let fingerprint = fingerprint::key(first);
         if runs.iter().any(|run| fingerprint::key(run) != fingerprint) {
@@ -117,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_grows_without_end_and_invalid_runs_teach_nothing() {
+    fn nothing_grows_without_end_and_only_runs_that_pass_teach_anything() {
         let mut known = KnownNoise::default();
         for kernel in 0..CONFIGURATIONS_MAX + 5 {
             known.learn(&runs(&kernel.to_string(), 4));
@@ -128,11 +129,13 @@ mod tests {
             known.learn(&runs("7", 8));
         }
         assert_eq!(known.of(&runs("7", 1)[0])["planned_to_delivered.p99"].len(), BLOCKS_MAX);
-        let mut invalid = runs("8", 4);
-        invalid.iter_mut().for_each(|run| run.verdict = Verdict::Invalid);
         let before = known.clone();
-        known.learn(&invalid);
-        assert_eq!(known, before);
+        for verdict in [Verdict::Invalid, Verdict::Fail] {
+            let mut broken = runs("8", 4);
+            broken.iter_mut().for_each(|run| run.verdict = verdict);
+            known.learn(&broken);
+            assert_eq!(known, before);
+        }
     }
 
     #[test]

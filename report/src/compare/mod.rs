@@ -6,7 +6,7 @@
 //!
 //! - the 95 % interval of the ratio excludes 1 (the exact bootstrap, over blocks or over runs);
 //! - the effect is larger than the noise floor of this very machine, and than what anybody cares for (2 %, latencies 5 %);
-//! - the p-value, corrected for the number of metrics (Holm), is at most 0.05 (exact permutation within blocks, or Mann-Whitney).
+//! - the p-value, corrected for the number of metrics (Holm), is at most 0.05 (exact: the rank-sum test within blocks, or of two samples).
 //!
 //! No run is dropped for its figure. Runs that are INVALID measured something else: their block, or they, are left out, and the
 //! comparison says so.
@@ -33,7 +33,8 @@ pub use text::render;
 use crate::metric::{Better, Metric, Unit};
 use crate::schema::{Arm, Summary, Verdict};
 use crate::stats::{
-    Block, Interval, holm, mann_whitney_p, median, median_difference_interval, median_interval, permutation_p,
+    Block, Interval, holm, mann_whitney_p, median, median_difference_interval, median_interval, more_often_p,
+    permutation_p,
 };
 
 /// The schema of [`Comparison`] as JSON.
@@ -258,14 +259,26 @@ pub fn compare(
     })
 }
 
-/// Worse in anything is worse, also in that it fails more often; then what cannot be told outranks what is better.
+/// When a larger share of the candidate's valid runs FAIL: how likely at least so many of them would be by chance, were both alike.
+pub(crate) fn fails_more(baseline: &ArmFacts, candidate: &ArmFacts) -> Option<f64> {
+    let [valid_baseline, valid] = [baseline, candidate].map(|arm| arm.runs - arm.invalid);
+    let is_more = candidate.failed * valid_baseline > baseline.failed * valid;
+    is_more.then(|| {
+        more_often_p(
+            [baseline.failed, valid_baseline - baseline.failed],
+            [candidate.failed, valid - candidate.failed],
+        )
+    })
+}
+
+/// Worse in anything is worse, also in that it fails more often; then what cannot be told outranks what is better. Failures that may be
+/// chance leave it open: no gate should let them through.
 fn overall(metrics: &[Compared], baseline: &ArmFacts, candidate: &ArmFacts) -> Judgement {
     let any = |judgement: Judgement| metrics.iter().any(|metric| metric.judgement == judgement);
-    // As shares, since an arm may have more runs.
-    let fails_more = candidate.failed * baseline.runs > baseline.failed * candidate.runs;
+    let fails_more = fails_more(baseline, candidate);
     match () {
-        () if any(Judgement::Worse) || fails_more => Judgement::Worse,
-        () if any(Judgement::CannotTell) => Judgement::CannotTell,
+        () if any(Judgement::Worse) || fails_more.is_some_and(|p| p <= P_MAX) => Judgement::Worse,
+        () if any(Judgement::CannotTell) || fails_more.is_some() => Judgement::CannotTell,
         () if any(Judgement::Better) => Judgement::Better,
         () => Judgement::NoDifference,
     }
@@ -397,6 +410,10 @@ fn compare_metric(metric: Metric, design: &Design<'_>, noise: &[Quiet]) -> Compa
         candidate: Vec::new(),
     };
     [compared.baseline, compared.candidate] = figures;
+    if is_always_the_same(&compared, &arms) && too_few(design).is_none() {
+        compared.judgement = Judgement::NoDifference;
+        return compared;
+    }
     let logs =
         arms.each_ref().map(|runs| runs.iter().filter_map(|run| log(metric, run)).collect::<Vec<f64>>());
     let without = |arm: usize| arms[arm].len() - logs[arm].len();
@@ -429,8 +446,10 @@ fn compare_metric(metric: Metric, design: &Design<'_>, noise: &[Quiet]) -> Compa
     compared.ratio = centre.map(f64::exp);
     compared.ratio_low = interval.map(|interval| interval.low.exp());
     compared.ratio_high = interval.map(|interval| interval.high.exp());
-    let mut quiet = noise.to_vec();
-    quiet.extend(logs.iter().flat_map(|logs| noise::blocks(logs)));
+    let mut quiet: Vec<Quiet> = logs.iter().flat_map(|logs| noise::blocks(logs)).collect();
+    // A series is learned from when it ends, and may be compared again afterwards.
+    let elsewhere: Vec<Quiet> = noise.iter().filter(|known| !quiet.contains(known)).copied().collect();
+    quiet.extend(elsewhere);
     let floor = noise::floor(&quiet);
     compared.noise_floor_share = floor.map(|floor| floor.exp() - 1.0);
     compared.more_runs = too_few(design);
@@ -451,6 +470,14 @@ fn compare_metric(metric: Metric, design: &Design<'_>, noise: &[Quiet]) -> Compa
         compared.judgement = verdict(centre, interval, limit, metric.better());
     }
     compared
+}
+
+/// Whether every run has the one figure, 0 for instance.
+fn is_always_the_same(compared: &Compared, arms: &[Vec<&Summary>; 2]) -> bool {
+    let (baseline, candidate) = (&compared.baseline, &compared.candidate);
+    let is_whole = baseline.len() == arms[0].len() && candidate.len() == arms[1].len();
+    let first = baseline.first().copied();
+    is_whole && baseline.iter().chain(candidate).all(|figure| Some(*figure) == first)
 }
 
 /// How many runs of each arm are missing for a verdict.

@@ -130,10 +130,41 @@ fn an_invalid_run_takes_its_block_with_it() {
 #[test]
 fn a_candidate_that_fails_more_often_is_worse_whatever_its_figures() {
     let mut arms = series(6, 1.1);
-    arms[1][0].verdict = Verdict::Fail;
+    arms[1][..4].iter_mut().for_each(|run| run.verdict = Verdict::Fail);
     assert_eq!(compared(&arms).judgement, Judgement::Worse);
-    arms[0][0].verdict = Verdict::Fail;
+    arms[0][..4].iter_mut().for_each(|run| run.verdict = Verdict::Fail);
     assert_eq!(compared(&arms).judgement, Judgement::Better, "both do");
+}
+
+#[test]
+fn one_failure_is_chance_and_passes_no_gate() {
+    let mut arms = series(6, 1.1);
+    arms[1][0].verdict = Verdict::Fail;
+    let comparison = compared(&arms);
+    assert_eq!(comparison.judgement, Judgement::CannotTell);
+    assert!(render(&comparison, false).contains("may be chance (p 0.50)"), "{}", render(&comparison, false));
+}
+
+#[test]
+fn a_figure_that_is_always_zero_does_not_differ() {
+    let arms = series(6, 1.0);
+    let [baseline, candidate] = arms.each_ref().map(|runs| Runs { name: "arm", runs });
+    let lost = ["lost".parse().unwrap()];
+    let comparison = compare(baseline, candidate, &lost, &BTreeMap::new(), false).unwrap();
+    assert_eq!(comparison.judgement, Judgement::NoDifference, "{:?}", comparison.metrics);
+}
+
+#[test]
+fn what_was_learned_of_these_runs_counts_once() {
+    let arms = series(6, 1.0);
+    let mut known = KnownNoise::default();
+    arms.iter().for_each(|runs| known.learn(runs));
+    let [baseline, candidate] = arms.each_ref().map(|runs| Runs { name: "arm", runs });
+    let floors = [BTreeMap::new(), known.of(&arms[0][0])].map(|noise| {
+        let comparison = compare(baseline, candidate, &[], &noise, false).unwrap();
+        comparison.metrics.iter().map(|metric| metric.noise_floor_share).collect::<Vec<_>>()
+    });
+    assert_eq!(floors[0], floors[1]);
 }
 
 #[test]

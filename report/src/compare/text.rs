@@ -1,6 +1,6 @@
 //! A comparison as text for a terminal.
 
-use super::{Compared, Comparison, Difference, Judgement};
+use super::{Compared, Comparison, Difference, Judgement, P_MAX, fails_more};
 use crate::text::wrap;
 
 /// The comparison as text, readable at 80 columns; with `colour` judgements are coloured by ANSI escapes.
@@ -59,6 +59,12 @@ pub(crate) fn remarks(comparison: &Comparison) -> Vec<String> {
         if arm.failed > 0 {
             remarks.push(format!("{} of {} runs of the {which} are FAIL", arm.failed, arm.runs));
         }
+    }
+    if let Some(p) = fails_more(&comparison.baseline, &comparison.candidate) {
+        remarks.push(match p <= P_MAX {
+            true => format!("the candidate fails more often than by chance (p {p:.2}): that is worse, whatever its figures"),
+            false => format!("that the candidate fails more often may be chance (p {p:.2}): nothing is told before it is known"),
+        });
     }
     let (old, new) = (&comparison.baseline.builds, &comparison.candidate.builds);
     if old != new {

@@ -54,11 +54,15 @@ fn lead(comparison: &Comparison) -> String {
 fn tone(judgement: Judgement) -> (&'static str, &'static str) {
     match judgement {
         Judgement::Better => ("pass", "Something is better, and nothing is worse."),
-        Judgement::Worse => ("fail", "Something is worse, by more than this machine's noise."),
+        Judgement::Worse => {
+            ("fail", "Something is worse, by more than chance and this machine's noise explain.")
+        }
         Judgement::NoDifference => {
             ("pass", "Whatever difference there may be, it is too small to be seen here.")
         }
-        Judgement::CannotTell => ("invalid", "There are too few runs, or figures, to say anything."),
+        Judgement::CannotTell => {
+            ("invalid", "There are too few runs, or figures, to say anything with confidence.")
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Parts of one run, and what is none.
 
 use super::*;
-use crate::schema::Server;
+use crate::schema::{Reason, Server};
 
 /// The part `number` of `of`, with 100,000 samples from `nanos` on.
 fn part(number: u32, of: u32, nanos: u64) -> Part {
@@ -98,4 +98,35 @@ fn what_is_not_one_run_is_told() {
     let mut bare = part(2, 2, 1);
     bare.histograms.clear();
     assert!(error(&[part(1, 2, 1), bare]).contains("latency.hlog"));
+}
+
+#[test]
+fn a_late_part_makes_the_whole_invalid_though_its_samples_break_a_threshold() {
+    let mut parts = [part(1, 2, 1_000_000), part(2, 2, 900_000_000)];
+    parts[1].summary.verdict = Verdict::Invalid;
+    parts[1].summary.reasons =
+        vec![Reason { verdict: Verdict::Invalid, code: "send_lag".into(), text: "late".into() }];
+    let broken: Threshold = "p99<50ms".parse().unwrap();
+    let (summary, _) = merge(&parts, std::slice::from_ref(&broken)).unwrap();
+    assert_eq!((summary.verdict, summary.reasons[0].code.as_str()), (Verdict::Invalid, "part_send_lag"));
+    parts[0].summary.messages.lost = 1;
+    let (summary, _) = merge(&parts, std::slice::from_ref(&broken)).unwrap();
+    assert_eq!((summary.verdict, summary.reasons[0].code.as_str()), (Verdict::Fail, "messages_lost"));
+}
+
+#[test]
+fn parts_that_measured_at_different_times_are_no_run() {
+    let at = |begins: [f64; 2]| {
+        let mut parts = [part(1, 2, 1_000_000), part(2, 2, 1_000_000)];
+        for (part, begins) in parts.iter_mut().zip(begins) {
+            part.summary.messages.window.duration_s = 10.0;
+            part.summary.messages.window.begins_unix_s = Some(begins);
+        }
+        let (summary, _) = merge(&parts, &[]).unwrap();
+        let codes: Vec<String> = summary.reasons.into_iter().map(|reason| reason.code).collect();
+        (summary.verdict, codes)
+    };
+    assert_eq!(at([100.0, 100.9]), (Verdict::Pass, vec![]));
+    assert_eq!(at([100.0, 101.5]), (Verdict::Invalid, vec!["parts_apart".to_owned()]));
+    assert_eq!(at([200.0, 100.0]), (Verdict::Invalid, vec!["parts_apart".to_owned()]));
 }

@@ -135,6 +135,9 @@ pub struct Messages {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct MessageWindow {
+    /// When it began, in seconds of the Unix epoch; absent where there was none, or where nobody wrote it down.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub begins_unix_s: Option<f64>,
     /// How long the window was in fact.
     pub duration_s: f64,
     /// Messages that the plan has in the window.

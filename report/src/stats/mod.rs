@@ -4,10 +4,12 @@
 //! chooses some, and the same figures give the same answer.
 
 mod bootstrap;
+mod counts;
 mod permutation;
 mod ranks;
 
 pub use bootstrap::{Interval, median_difference_interval, median_interval};
+pub use counts::more_often_p;
 pub use permutation::{Block, permutation_p};
 pub use ranks::mann_whitney_p;
 

@@ -1,13 +1,11 @@
-//! The permutation test within blocks: what else could the runs of each block have been called?
+//! The rank-sum test within blocks (Wilcoxon, stratified): what else could the runs of each block have been called?
 //!
 //! Runs of one block are close in time, and so share what the machine was doing. If the two arms are the same, each way to
-//! call its runs is as likely as the one that was, whatever the noise looks like.
+//! call its runs is as likely as the one that was, whatever the noise looks like. What is summed up is the candidate's ranks within each
+//! block, so that a machine that becomes slower within a block moves the sum no further than any other order of its runs.
 
-use super::{Draws, median};
+use std::collections::BTreeMap;
 
-/// So many relabellings are counted one by one; of more, as many as [`DRAWN`] are drawn.
-const COUNTED_MAX: usize = 2_000_000;
-const DRAWN: usize = 200_000;
 /// Runs of one block, at most.
 const BLOCK_MAX: usize = 16;
 
@@ -29,20 +27,27 @@ impl Block {
         mean(&self.candidate) - mean(&self.baseline)
     }
 
-    /// The log-ratios of all ways to call its runs, each as likely as another.
-    fn relabelled(&self) -> Vec<f64> {
+    /// Twice the ranks of its runs, the baseline's first: so the middle of equal ones is a whole number, too.
+    fn ranks(&self) -> Vec<i64> {
         let all: Vec<f64> = self.baseline.iter().chain(&self.candidate).copied().collect();
         assert!(all.len() <= BLOCK_MAX, "a block is a handful of runs");
-        let candidates = self.candidate.len() as u32;
-        let ways = (0_u32..1 << all.len()).filter(|way| way.count_ones() == candidates);
-        let log_ratio = |way: u32| {
-            let of = |called: bool| -> Vec<f64> {
-                let runs = all.iter().enumerate().filter(|(at, _)| (way >> at & 1 == 1) == called);
-                runs.map(|(_, value)| *value).collect()
-            };
-            mean(&of(true)) - mean(&of(false))
+        let count = |is: &dyn Fn(f64) -> bool| all.iter().filter(|value| is(**value)).count() as i64;
+        all.iter().map(|one| 2 * count(&|value| value < *one) + count(&|value| value == *one) + 1).collect()
+    }
+
+    /// How far the candidate's ranks are from what they are on average, as it is and in all ways to call its runs, each as likely as
+    /// another.
+    fn deviations(&self) -> (i64, Vec<i64>) {
+        let ranks = self.ranks();
+        let candidates = self.candidate.len();
+        let average = candidates as i64 * (ranks.len() as i64 + 1);
+        let seen = ranks[self.baseline.len()..].iter().sum::<i64>() - average;
+        let ways = (0_u32..1 << ranks.len()).filter(|way| way.count_ones() as usize == candidates);
+        let of = |way: u32| {
+            let called = ranks.iter().enumerate().filter(|(at, _)| way >> at & 1 == 1);
+            called.map(|(_, rank)| rank).sum::<i64>() - average
         };
-        ways.map(log_ratio).collect()
+        (seen, ways.map(of).collect())
     }
 }
 
@@ -51,53 +56,31 @@ fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
-/// How likely a median of the blocks' log-ratios as far from zero as this one is, where the arms do not differ: two-sided, exact for up
-/// to two million relabellings, else from 200,000 drawn ones. 1 without blocks.
+/// How likely ranks of the candidate as far from their average as these are, where the arms do not differ: two-sided, exact. 1
+/// without blocks.
 pub fn permutation_p(blocks: &[Block]) -> f64 {
-    if blocks.is_empty() {
-        return 1.0;
-    }
-    let mut seen: Vec<f64> = blocks.iter().map(Block::log_ratio).collect();
-    // What differs from it by rounding alone is as far.
-    let limit = median(&mut seen).abs() * (1.0 - 1e-9);
-    let mut ways: Vec<Vec<f64>> = blocks.iter().map(Block::relabelled).collect();
-    if blocks.iter().all(|block| block.baseline.len() == block.candidate.len()) {
-        // To call everything the other way round turns the sign of the median alone. The two halves of the first block's ways are each
-        // other's opposites, so one of them stands for both.
-        let half = ways[0].len() / 2;
-        ways[0].truncate(half);
-    }
-    let all = ways.iter().try_fold(1_usize, |all, ways| all.checked_mul(ways.len()));
-    let mut chosen = vec![0.0; ways.len()];
-    match all.filter(|all| *all <= COUNTED_MAX) {
-        Some(all) => {
-            let far = (0..all).filter(|number| {
-                let mut number = *number;
-                for (chosen, ways) in chosen.iter_mut().zip(&ways) {
-                    *chosen = ways[number % ways.len()];
-                    number /= ways.len();
-                }
-                median(&mut chosen).abs() >= limit
-            });
-            far.count() as f64 / all as f64
+    let mut seen = 0;
+    // How likely each sum over the blocks so far is.
+    let mut sums = BTreeMap::from([(0, 1.0)]);
+    for block in blocks {
+        let (deviation, ways) = block.deviations();
+        seen += deviation;
+        let mut next = BTreeMap::new();
+        for (sum, likely) in sums {
+            for way in &ways {
+                *next.entry(sum + way).or_insert(0.0) += likely / ways.len() as f64;
+            }
         }
-        None => {
-            let mut draws = Draws::new();
-            let far = (0..DRAWN).filter(|_| {
-                for (chosen, ways) in chosen.iter_mut().zip(&ways) {
-                    *chosen = ways[draws.below(ways.len())];
-                }
-                median(&mut chosen).abs() >= limit
-            });
-            // The one that was seen is one of them.
-            (far.count() + 1) as f64 / (DRAWN + 1) as f64
-        }
+        sums = next;
     }
+    let far: f64 = sums.iter().filter(|(sum, _)| sum.abs() >= seen.abs()).map(|(_, likely)| likely).sum();
+    far.min(1.0)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stats::mann_whitney_p;
 
     fn block(baseline: [f64; 2], candidate: [f64; 2]) -> Block {
         Block { baseline: baseline.to_vec(), candidate: candidate.to_vec() }
@@ -105,21 +88,55 @@ mod tests {
 
     #[test]
     fn a_block_of_two_and_two_has_six_ways() {
-        let mut ways = block([0.0, 1.0], [10.0, 21.0]).relabelled();
-        ways.sort_unstable_by(f64::total_cmp);
-        // Sums of two of 0, 1, 10, 21 as candidates against the rest, by hand.
-        assert_eq!(ways, [-15.0, -6.0, -5.0, 5.0, 6.0, 15.0]);
+        let (seen, mut ways) = block([0.0, 1.0], [10.0, 21.0]).deviations();
+        ways.sort_unstable();
+        // Sums of two of the ranks 1, 2, 3, 4 less 5, by hand, and twice.
+        assert_eq!((seen, ways), (4, vec![-4, -2, 0, 0, 2, 4]));
+        assert_eq!(block([1.0, 1.0], [0.0, 2.0]).ranks(), [5, 5, 2, 8], "equals share their ranks");
     }
 
     #[test]
-    fn the_most_extreme_of_all_ways_has_the_smallest_p() {
+    fn whatever_is_apart_in_each_block_is_as_unlikely_as_can_be() {
         let blocks: Vec<Block> =
             (0..6).map(|at| block([0.0, 0.1], [1.0, 1.1 + f64::from(at) / 100.0])).collect();
-        // Only the blocks as they are, and all of them the other way round, are as far in every block; the median wants four.
+        // Of 6^6 ways this one, and all the other way round; also where the figures repeat exactly.
+        let least = 2.0 / 6_f64.powi(6);
+        assert!((permutation_p(&blocks) - least).abs() < 1e-12);
+        assert!((permutation_p(&vec![block([0.0; 2], [0.2; 2]); 6]) - least).abs() < 1e-12);
+        assert!((permutation_p(&blocks[..1]) - 2.0 / 6.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_machine_that_becomes_slower_within_a_block_hides_little() {
+        // One of six blocks has a jump of a fifth in it, after which even the better arm is worse than the other was before.
+        let mut blocks = vec![block([0.0, 0.01], [-0.1, -0.11]); 5];
+        blocks.push(block([0.0, -0.2], [-0.1, -0.3]));
         let p = permutation_p(&blocks);
-        assert!(p < 0.02, "{p}");
-        let one = permutation_p(&blocks[..1]);
-        assert!((one - 2.0 / 6.0).abs() < 1e-12, "{one}");
+        assert!(p < 0.001, "{p}");
+    }
+
+    #[test]
+    fn one_block_is_the_rank_sum_test_of_two_samples() {
+        let (baseline, candidate) = ([0.3, 1.7, 2.2, 4.1, 5.0], [1.1, 3.3, 6.0, 6.5]);
+        let one = Block { baseline: baseline.to_vec(), candidate: candidate.to_vec() };
+        let expected = mann_whitney_p(&baseline, &candidate);
+        assert!((permutation_p(&[one]) - expected).abs() < 1e-12, "{expected}");
+    }
+
+    #[test]
+    fn all_ways_counted_one_by_one_are_as_many() {
+        let noise = [0.3, -0.2, 0.5, 0.1, -0.4, 0.2, 0.0, 0.3];
+        let blocks: Vec<Block> =
+            (0..4).map(|at| block([0.0, noise[at] / 2.0], [noise[at + 4], 0.15])).collect();
+        let each: Vec<(i64, Vec<i64>)> = blocks.iter().map(Block::deviations).collect();
+        let seen = each.iter().map(|(seen, _)| seen).sum::<i64>().abs();
+        let far = (0..6_usize.pow(4)).filter(|number| {
+            let sum =
+                each.iter().enumerate().map(|(at, (_, ways))| ways[number / 6_usize.pow(at as u32) % 6]);
+            sum.sum::<i64>().abs() >= seen
+        });
+        let expected = far.count() as f64 / 6_f64.powi(4);
+        assert!(expected < 1.0 && (permutation_p(&blocks) - expected).abs() < 1e-12, "{expected}");
     }
 
     #[test]
@@ -132,16 +149,6 @@ mod tests {
             .collect();
         assert!(permutation_p(&blocks) > 0.3);
         assert_eq!(permutation_p(&[]), 1.0);
-        assert_eq!(permutation_p(&[block([1.0; 2], [1.0; 2])]), 1.0);
-    }
-
-    #[test]
-    fn drawn_relabellings_tell_what_counted_ones_tell() {
-        let noise = [0.3, -0.2, 0.5, 0.1, -0.4, 0.2, 0.0, 0.35, -0.1, 0.25];
-        let blocks = |count: usize| -> Vec<Block> {
-            (0..count).map(|at| block([0.0, noise[at] / 2.0], [noise[at], 0.15])).collect()
-        };
-        let (counted, drawn) = (permutation_p(&blocks(8)), permutation_p(&blocks(10)));
-        assert!(counted > 0.0 && drawn > 0.0 && drawn < 1.0, "{counted} {drawn}");
+        assert!((permutation_p(&[block([1.0; 2], [1.0; 2])]) - 1.0).abs() < 1e-12);
     }
 }
