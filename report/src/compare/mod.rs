@@ -356,7 +356,7 @@ impl<'a> Design<'a> {
 fn default_metrics(baseline: &[&Summary], candidate: &[&Summary]) -> Vec<Metric> {
     let Some(plan) = candidate.first().map(|run| &run.plan) else { return Vec::new() };
     let mut names = Vec::new();
-    if plan.has_messages() {
+    if plan.has_messages() && !plan.roll_call {
         names.extend(["messages_per_cpu_s", "cpu_us_per_message"]);
         if plan.is_closed_loop() {
             names.push("rate"); // in an open loop it is the plan's
@@ -364,6 +364,9 @@ fn default_metrics(baseline: &[&Summary], candidate: &[&Summary]) -> Vec<Metric>
         names.extend(["planned_to_delivered.p50", "planned_to_delivered.p99"]);
     } else {
         names.extend(["login.p99", "connect.p99"]);
+    }
+    if plan.roll_call {
+        names.push("planned_to_delivered.p99"); // one message of each user says what a user feels, and little of costs
     }
     names.extend(["login_again.p99", "storm_last_back_s"]);
     if plan.connections >= CONNECTIONS_MIN {

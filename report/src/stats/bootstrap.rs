@@ -7,7 +7,8 @@
 //! distribution's ends for Student's. Hesterberg's expanded percentile interval (The American Statistician 69(4), 2015)
 //! corrects both by taking percentiles further out, as far as there are few values.
 
-use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
+use statrs::distribution::{Binomial, ContinuousCDF, DiscreteCDF, Normal, StudentsT};
+use statrs::function::factorial::ln_binomial;
 
 /// Where a figure lies with the confidence that was asked for.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -28,72 +29,99 @@ impl Interval {
 /// The interval of the median of what `values` were drawn from. `confidence` is 0 to 1. `None` with fewer than two values.
 pub fn median_interval(values: &[f64], confidence: f64) -> Option<Interval> {
     let tail = expanded_tail(values.len(), confidence)?;
-    Some(ends(medians(values), tail))
+    let medians = medians(values);
+    let mirrored: Vec<(f64, f64)> = medians.iter().rev().map(|(value, likely)| (-value, *likely)).collect();
+    Some(Interval { low: quantile(&medians, tail), high: -quantile(&mirrored, tail) })
 }
 
 /// The interval of the difference of the medians, `candidate` less `baseline`. `None` with fewer than two values in either.
 pub fn median_difference_interval(baseline: &[f64], candidate: &[f64], confidence: f64) -> Option<Interval> {
     let tail = expanded_tail(baseline.len().min(candidate.len()), confidence)?;
     let (from_baseline, from_candidate) = (medians(baseline), medians(candidate));
-    let differences = from_candidate.iter().flat_map(|(candidate, probability)| {
-        from_baseline.iter().map(move |(baseline, other)| (candidate - baseline, probability * other))
-    });
-    Some(ends(differences.collect(), tail))
+    let low = difference_quantile(&from_candidate, &from_baseline, tail);
+    let high = -difference_quantile(&from_baseline, &from_candidate, tail);
+    Some(Interval { low, high })
 }
 
-/// The medians that resamples of `values` have, each with its probability.
+/// The medians that resamples of `values` have, in order, each with its probability.
 fn medians(values: &[f64]) -> Vec<(f64, f64)> {
     let mut sorted = values.to_vec();
     sorted.sort_unstable_by(f64::total_cmp);
     let n = sorted.len();
     let share = |count: usize| count as f64 / n as f64;
     // The probability that the kth of a resample is at most the ith of the values, both from 1.
-    let at_most = |k: usize, i: usize| (k..=n).map(|hits| binomial(n, hits, share(i))).sum::<f64>();
+    let at_most = |k: usize, i: usize| {
+        let below = Binomial::new(share(i), n as u64).expect("a share is a probability");
+        below.sf(k as u64 - 1)
+    };
     let is = |k: usize, i: usize| at_most(k, i) - at_most(k, i - 1);
     let half = n / 2;
     if n % 2 == 1 {
         return (1..=n).map(|i| (sorted[i - 1], is(half + 1, i))).collect();
     }
+    // That half of a resample lies among the first so many values and reaches the last of them, as a logarithm: the numbers
+    // themselves are too small and the ways too many where there are hundreds of values.
+    let reaches = |count: usize| {
+        half as f64 * share(count).ln() + (-(share(count - 1) / share(count)).powi(half as i32)).ln_1p()
+    };
+    let ways = ln_binomial(n as u64, half as u64);
     let mut medians = Vec::with_capacity(n * (n + 1) / 2);
     for i in 1..=n {
         let mut same = is(half, i);
         for j in i + 1..=n {
             // Half of the resample up to the ith value, which is among them; the other half from the jth on, likewise.
-            let lower = share(i).powi(half as i32) - share(i - 1).powi(half as i32);
-            let upper = share(n - j + 1).powi(half as i32) - share(n - j).powi(half as i32);
-            let probability = choose(n, half) * lower * upper;
-            same -= probability;
-            medians.push(((sorted[i - 1] + sorted[j - 1]) / 2.0, probability));
+            let likely = (ways + reaches(i) + reaches(n - j + 1)).exp();
+            same -= likely;
+            medians.push(((sorted[i - 1] + sorted[j - 1]) / 2.0, likely));
         }
         medians.push((sorted[i - 1], same));
     }
+    medians.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
     medians
 }
 
-fn binomial(n: usize, hits: usize, p: f64) -> f64 {
-    choose(n, hits) * p.powi(hits as i32) * (1.0 - p).powi((n - hits) as i32)
+/// The least value up to which more than `tail` of the probability lies; `values` are in order.
+fn quantile(values: &[(f64, f64)], tail: f64) -> f64 {
+    let mut sum = 0.0;
+    let reached = values.iter().find(|(_, likely)| {
+        sum += likely;
+        sum > tail
+    });
+    reached.or(values.last()).map_or(f64::NAN, |(value, _)| *value)
 }
 
-fn choose(n: usize, k: usize) -> f64 {
-    (0..k.min(n - k)).fold(1.0, |ways, at| ways * (n - at) as f64 / (at + 1) as f64)
-}
-
-/// The values below and above which `tail` of the probability lies.
-fn ends(mut values: Vec<(f64, f64)>, tail: f64) -> Interval {
-    values.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
-    let reaches = |values: &mut dyn Iterator<Item = &(f64, f64)>| {
+/// The same for the difference of two independent values, `a` less `b`, both in order. Differences are as many as the product, so
+/// they are not written down: how much lies up to one of them takes a walk along both lists, and halving finds the one to ask for, from
+/// below and to a part in 10^15 of their range.
+fn difference_quantile(a: &[(f64, f64)], b: &[(f64, f64)], tail: f64) -> f64 {
+    let mut from: Vec<f64> = b.iter().map(|(_, likely)| *likely).collect();
+    for at in (1..from.len()).rev() {
+        from[at - 1] += from[at];
+    }
+    let up_to = |limit: f64| {
+        let mut at = 0;
         let mut sum = 0.0;
-        let mut last = f64::NAN;
-        for (value, probability) in values {
-            sum += probability;
-            last = *value;
-            if sum > tail {
-                break;
+        for (value, likely) in a {
+            while at < b.len() && value - b[at].0 > limit {
+                at += 1;
             }
+            sum += likely * from.get(at).unwrap_or(&0.0);
         }
-        last
+        sum
     };
-    Interval { low: reaches(&mut values.iter()), high: reaches(&mut values.iter().rev()) }
+    let (mut low, mut high) = (a[0].0 - b[b.len() - 1].0, a[a.len() - 1].0 - b[0].0);
+    let enough = (high - low) * 1e-15;
+    if up_to(low) > tail {
+        return low;
+    }
+    while high - low > enough {
+        let middle = low + (high - low) / 2.0;
+        if middle <= low || middle >= high {
+            break;
+        }
+        if up_to(middle) > tail { high = middle } else { low = middle }
+    }
+    low
 }
 
 /// The share of resamples beyond either end: Phi(-sqrt(n / (n - 1)) * t), t being Student's quantile with n - 1 degrees of freedom.
@@ -184,6 +212,40 @@ mod tests {
         });
         let share = held.count() as f64 / 1000.0;
         assert!((0.93..=0.99).contains(&share), "{share}");
+    }
+
+    /// All differences, written down.
+    #[test]
+    fn the_ends_of_a_difference_are_those_among_all_differences() {
+        let mut draws = Draws::new();
+        for n in [2, 3, 12] {
+            let a: Vec<f64> = (0..n).map(|_| normal(&mut draws)).collect();
+            let b: Vec<f64> = (0..n + 1).map(|_| normal(&mut draws)).collect();
+            let (a, b) = (medians(&a), medians(&b));
+            let mut all: Vec<(f64, f64)> =
+                a.iter().flat_map(|a| b.iter().map(move |b| (a.0 - b.0, a.1 * b.1))).collect();
+            all.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+            for tail in [1e-12, 0.003, 0.025, 0.4] {
+                let (found, expected) = (difference_quantile(&a, &b, tail), quantile(&all, tail));
+                assert!((found - expected).abs() < 1e-12, "{n}, {tail}: {found}, {expected}");
+            }
+        }
+    }
+
+    /// The standard error of a median of n normal values is sqrt(pi / 2n): for the difference of two, 1.96 times sqrt(pi / n).
+    #[test]
+    fn hundreds_of_values_have_the_interval_that_theory_gives() {
+        for n in [240, 1500] {
+            let mut draws = Draws::new();
+            let mut sample = || (0..n).map(|_| normal(&mut draws)).collect::<Vec<f64>>();
+            let (baseline, candidate) = (sample(), sample());
+            let interval = median_difference_interval(&baseline, &candidate, 0.95).unwrap();
+            let expected = 2.0 * 1.96 * (std::f64::consts::PI / f64::from(n)).sqrt();
+            let length = interval.high - interval.low;
+            assert!((0.7..1.4).contains(&(length / expected)), "{n}: {length}, {expected}");
+            let likely: f64 = medians(&baseline).iter().map(|(_, likely)| likely).sum();
+            assert!((likely - 1.0).abs() < 1e-9, "{n}: {likely}");
+        }
     }
 
     #[test]
