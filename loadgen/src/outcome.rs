@@ -462,6 +462,10 @@ fn generator(all: &Record, threads: u64, run: &Run, uses: &[ThreadUse]) -> Gener
             *cores.entry(cpu).or_default() += thread.cpu_ns as f64 / thread.wall_ns as f64;
         }
     }
+    let threads_busy = uses
+        .iter()
+        .filter(|thread| thread.wall_ns > 0)
+        .map(|thread| (thread.cpu_ns + thread.run_queue_ns) as f64 / thread.wall_ns as f64);
     Generator {
         engine: run.engine.to_owned(),
         backend: run.backend.clone(),
@@ -469,6 +473,7 @@ fn generator(all: &Record, threads: u64, run: &Run, uses: &[ThreadUse]) -> Gener
         threads,
         cpu_s: measured.then(|| seconds(uses.iter().map(|thread| thread.cpu_ns).sum())),
         busiest_core: cores.values().copied().reduce(f64::max),
+        busiest_thread: threads_busy.reduce(f64::max).map(|share| share.min(1.0)),
         run_queue_delay_s: measured.then(|| seconds(uses.iter().map(|thread| thread.run_queue_ns).sum())),
         user_bytes_per_user: None,
         cpus: uses

@@ -4,14 +4,12 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::schema::{Summary, Verdict};
+use crate::schema::{Server, Summary, Verdict};
 use crate::text::{count, time, wrap};
+use crate::verdict::BUSY_CORE_SHARE;
 
 /// The schema of [`Capacity`] as JSON.
 pub const SCHEMA: &str = "throng.capacity/1";
-
-/// Share of a core from which on it has no time left worth speaking of.
-const SATURATED_SHARE: f64 = 0.9;
 
 /// What was searched for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,8 +107,12 @@ impl Trial {
 /// What gave out in a run; `None` for a pass.
 fn exhausted(summary: &Summary) -> Option<Exhausted> {
     let code = summary.reasons.first()?.code.as_str();
-    let is_full = |core: Option<f64>| core.is_some_and(|busy| busy >= SATURATED_SHARE);
+    let is_full = |core: Option<f64>| core.is_some_and(|busy| busy > BUSY_CORE_SHARE);
     let server_is_full = is_full(summary.server.as_ref().and_then(|server| server.busiest_core));
+    let had_no_room = |server: &Server| {
+        // Whole machine, or one table: no descriptors, watches or socket memory for one more.
+        ["accept_pauses", "accept_left_group"].iter().any(|name| server.counters.get(*name) > Some(&0))
+    };
     Some(match code {
         // Something else was measured, and nothing gave out.
         "sysctl_changed" | "clamped" | "accounting" | "interrupted" | "nothing_planned" => return None,
@@ -119,6 +121,7 @@ fn exhausted(summary: &Summary) -> Option<Exhausted> {
         "generator_saturated" | "send_lag" | "attempts_short" => Exhausted::Generator,
         "threshold_no_data" => Exhausted::Threshold,
         _ if code.starts_with("threshold_") && summary.verdict == Verdict::Invalid => Exhausted::Generator,
+        _ if summary.server.as_ref().is_some_and(had_no_room) => Exhausted::KernelLimit,
         _ if server_is_full => Exhausted::ServerCpu,
         _ if is_full(summary.generator.busiest_core) => Exhausted::Generator,
         _ => Exhausted::Threshold,
@@ -254,7 +257,7 @@ fn row(find: Find, trial: &Trial) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schema::{Reason, Server};
+    use crate::schema::Reason;
 
     fn run(verdict: Verdict, code: &str, server: f64, generator: f64) -> Summary {
         let mut run = Summary { verdict, ..Summary::default() };
@@ -280,6 +283,9 @@ mod tests {
             (run(Verdict::Fail, "threshold", 0.3, 0.95), Some(Exhausted::Generator)),
             (run(Verdict::Fail, "threshold", 0.3, 0.3), Some(Exhausted::Threshold)),
         ];
+        let mut no_descriptor = run(Verdict::Fail, "connections_failed", 0.98, 0.3);
+        no_descriptor.server.as_mut().unwrap().counters.insert("accept_left_group".to_owned(), 2);
+        let cases = cases.into_iter().chain([(no_descriptor, Some(Exhausted::KernelLimit))]);
         for (summary, expected) in cases {
             assert_eq!(Trial::of(1, &summary, String::new()).exhausted, expected, "{:?}", summary.reasons);
         }

@@ -245,6 +245,7 @@ fn generator(summary: &mut Summary, part: &Summary) {
     all.threads += one.threads;
     all.cpu_s = plus(all.cpu_s, one.cpu_s);
     all.busiest_core = larger(all.busiest_core, one.busiest_core);
+    all.busiest_thread = larger(all.busiest_thread, one.busiest_thread);
     all.run_queue_delay_s = plus(all.run_queue_delay_s, one.run_queue_delay_s);
     all.clamped += one.clamped;
     all.ports_exhausted += one.ports_exhausted;

@@ -295,6 +295,13 @@ pub struct Validity {
     pub connect_lag_p99_share_max: f64,
 }
 
+impl Validity {
+    /// The send lag that is allowed where the 99th percentile from planned to delivered is `p99_us`.
+    pub fn send_lag_allowed_us(&self, p99_us: Option<f64>) -> f64 {
+        self.send_lag_p99_us_floor.max(self.send_lag_p99_share_max * p99_us.unwrap_or(0.0))
+    }
+}
+
 impl Default for Validity {
     fn default() -> Self {
         Validity {

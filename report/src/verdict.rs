@@ -10,10 +10,10 @@ mod server;
 use crate::schema::{Outcome, Reason, Summary, Verdict};
 use crate::threshold::Threshold;
 
-/// Share of a core from which on a generator may be what was measured.
-const BUSY_CORE_SHARE: f64 = 0.85;
+/// Share of a core from which on its owner may be what was measured.
+pub const BUSY_CORE_SHARE: f64 = 0.85;
 /// Share of a core from which on, in an open loop, what is late may be late in the generator.
-const SATURATED_CORE_SHARE: f64 = 0.97;
+pub const SATURATED_CORE_SHARE: f64 = 0.97;
 /// Share of time that a hypervisor may take.
 const STEAL_SHARE: f64 = 0.01;
 /// Share of packets that a loopback may drop or repeat.
@@ -173,15 +173,15 @@ fn validity(summary: &Summary, reasons: &mut Reasons) {
         let text = "the plan has no message in the window: raise the rate or the duration".to_owned();
         reasons.invalid("nothing_planned", text);
     }
-    if let Some(busy) = generator.busiest_core.filter(|busy| *busy >= SATURATED_CORE_SHARE) {
+    let busy = generator.busiest_core.unwrap_or(0.0).max(generator.busiest_thread.unwrap_or(0.0));
+    if busy >= SATURATED_CORE_SHARE {
         let text = format!(
             "the generator's busiest core had no time left ({:.1} % busy): give it more cores, or lower the rate",
             busy * 100.0
         );
         reasons.invalid("generator_saturated", text);
     }
-    let p99 = summary.latency_us.planned_to_delivered.p99.unwrap_or(0.0);
-    let allowed = validity.send_lag_p99_us_floor.max(validity.send_lag_p99_share_max * p99);
+    let allowed = validity.send_lag_allowed_us(summary.latency_us.planned_to_delivered.p99);
     let lag = summary.latency_us.send_lag.highest_percentile();
     if let Some((name, lag)) = lag.filter(|(_, lag)| *lag > allowed) {
         let text = format!(
@@ -389,13 +389,14 @@ mod tests {
 
     #[test]
     fn every_flaw_has_its_verdict_and_its_reason() {
-        let cases: [(Change, Verdict, &str); 30] = [
+        let cases: [(Change, Verdict, &str); 31] = [
             (|s| s.messages.lost = 1, Verdict::Fail, "messages_lost"),
             (|s| s.messages.duplicated = 1, Verdict::Fail, "messages_duplicated"),
             (|s| s.messages.reordered = 1, Verdict::Fail, "messages_reordered"),
             (|s| s.messages.corrupted = 1, Verdict::Fail, "messages_corrupted"),
             (|s| s.messages.strays = 1, Verdict::Fail, "messages_stray"),
             (|s| s.generator.busiest_core = Some(0.98), Verdict::Invalid, "generator_saturated"),
+            (|s| s.generator.busiest_thread = Some(0.98), Verdict::Invalid, "generator_saturated"),
             (|s| s.messages.unsent = 1, Verdict::Fail, "messages_unsent"),
             (|s| s.incidents.accounting_error = Some("1 is 2".into()), Verdict::Invalid, "accounting"),
             (|s| s.incidents.interrupted = true, Verdict::Invalid, "interrupted"),

@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use throng_loadgen::Network;
 use throng_reactor::Requested;
 use throng_report::Threshold;
+use throng_report::schema::Validity;
 
 use super::values::{self, Cores};
 
@@ -135,6 +136,17 @@ pub(crate) struct ReportFlags {
     /// A run of a search: show the live screen, whose first line is this, and nothing else.
     #[arg(long, hide = true, requires = "quiet", value_name = "TEXT")]
     pub(crate) heading: Option<String>,
+}
+
+impl ReportFlags {
+    /// What decides whether the server was what was measured.
+    pub(crate) fn validity(&self) -> Validity {
+        let mut validity = Validity::default();
+        if let Some(lag) = self.send_lag_max {
+            validity.send_lag_p99_us_floor = lag.as_secs_f64() * 1e6;
+        }
+        validity
+    }
 }
 
 /// Where the server's own figures come from.

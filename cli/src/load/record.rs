@@ -131,14 +131,12 @@ impl Record {
             started_utc: utc::rfc3339(measured.started),
             label: flags.label.iter().cloned().collect(),
             warnings: self.warnings.clone(),
+            validity: flags.validity(),
             host: host::read(self.network.clone()),
             ..Summary::default()
         };
         if let Some(told) = &self.told {
             told.fill(&mut summary.host);
-        }
-        if let Some(lag) = flags.send_lag_max {
-            summary.validity.send_lag_p99_us_floor = lag.as_secs_f64() * 1e6;
         }
         measured.outcome.fill(&mut summary);
         let begins = measured.window().and_then(|(begins, _)| begins.duration_since(UNIX_EPOCH).ok());

@@ -33,7 +33,7 @@ pub(super) struct Viewer {
     title: String,
     /// Memory before the first connection: the server's and the generator's that is no file, and what could be had.
     before: [Option<u64>; 3],
-    send_lag_floor_us: f64,
+    validity: Validity,
     first: Option<ServerFigures>,
     history: Arc<History>,
     last: Option<Row>,
@@ -67,9 +67,7 @@ impl Viewer {
             plan: plan.clone(),
             before: [server, generator, record.guard.seen().available_bytes_before],
             heading: flags.heading.clone(),
-            send_lag_floor_us: flags
-                .send_lag_max
-                .map_or(Validity::default().send_lag_p99_us_floor, |lag| lag.as_secs_f64() * 1e6),
+            validity: flags.validity(),
             first: record.server.first().cloned(),
             history: Arc::default(),
             last: None,
@@ -233,8 +231,7 @@ impl Viewer {
                 sign(Verdict::Fail, format!("{} {what}", count(value as f64)));
             }
         }
-        let share = Validity::default().send_lag_p99_share_max;
-        let allowed = self.send_lag_floor_us.max(share * times.p99.unwrap_or(0.0));
+        let allowed = self.validity.send_lag_allowed_us(times.p99);
         if let Some(lag) = lag.p99.or(lag.p50).filter(|lag| *lag > allowed) {
             sign(Verdict::Invalid, format!("send lag {}, allowed are {}", time(lag), time(allowed)));
         }

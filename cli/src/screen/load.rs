@@ -7,6 +7,7 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Paragraph, Wrap};
 use throng_report::Verdict;
 use throng_report::text::{bytes, count, time};
+use throng_report::verdict::BUSY_CORE_SHARE;
 
 use super::charts::{Chart, Fold};
 use super::draw::{self, Look, clock, counted, fact, known, share, short};
@@ -14,9 +15,6 @@ use super::view::{LoadView, Percentiles, Second, Sign};
 
 /// From here on there is room for a third chart.
 const WIDE_CHARTS: u16 = 110;
-
-/// Share of a core from which on it may be what is measured.
-const BUSY: f64 = 0.85;
 
 /// Draws it.
 pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, view: &LoadView, look: &Look) {
@@ -249,8 +247,8 @@ fn cost_per_connection(view: &LoadView) -> Vec<Span<'static>> {
 
 fn cores(view: &LoadView, look: &Look) -> Vec<Span<'static>> {
     vec![
-        share("server", view.server_core, BUSY, look.doubtful()),
-        share("generator", view.generator_core, BUSY, look.doubtful()),
+        share("server", view.server_core, BUSY_CORE_SHARE, look.doubtful()),
+        share("generator", view.generator_core, BUSY_CORE_SHARE, look.doubtful()),
     ]
 }
 

@@ -6,13 +6,11 @@ use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 use throng_report::text::{bytes, count, time};
+use throng_report::verdict::BUSY_CORE_SHARE;
 
 use super::charts::{Chart, Fold};
 use super::draw::{self, Look, clock, counted, fact, known, share};
 use super::view::{Second, ServeView};
-
-/// Share of a core from which on it is full.
-const BUSY: f64 = 0.97;
 
 /// Draws it.
 pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, view: &ServeView, look: &Look) {
@@ -114,7 +112,7 @@ fn facts(view: &ServeView, look: &Look) -> Vec<Line<'static>> {
             " CPU",
             vec![
                 Span::raw(known(view.cpu, |share| format!("{:.0} %", share * 100.0))),
-                share("busiest core", view.busiest_core, BUSY, look.doubtful()),
+                share("busiest core", view.busiest_core, BUSY_CORE_SHARE, look.doubtful()),
                 Span::raw(format!("a message {}", known(us_per_message(view), time))),
             ],
         ),

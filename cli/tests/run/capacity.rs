@@ -95,3 +95,23 @@ fn connections_that_do_not_fit_are_not_tried_and_named() {
     let [low, high] = ["low", "high"].map(|end| json[end].as_u64().unwrap());
     assert!(low <= 1000 && 700 <= high, "{text}");
 }
+
+#[test]
+fn a_search_whose_first_run_cannot_begin_says_why_and_leaves_its_folder() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join("not-there-yet");
+    let mut command = std::process::Command::new("sh");
+    command.arg("-c").arg(format!(
+        "ulimit -n 60; exec {} capacity --find=connections --backend=epoll -c 100 --out={}",
+        env!("CARGO_BIN_EXE_throng"),
+        folder.display()
+    ));
+    let done = output(&mut command);
+    let text = format!("{}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+    assert_eq!(done.status.code(), Some(1), "{text}");
+    assert!(text.contains("limit of 60 open files") && text.contains("ulimit -Hn"), "{text}");
+    let json: Value =
+        serde_json::from_str(&std::fs::read_to_string(folder.join("capacity.json")).unwrap()).unwrap();
+    assert_eq!((&json["load"], &json["is_cut_short"]), (&Value::Null, &Value::Bool(true)), "{text}");
+    assert!(folder.join("capacity.html").exists());
+}

@@ -1,7 +1,8 @@
 //! Starts `throng` and other programs, and never leaves one behind.
 
-use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -186,4 +187,37 @@ pub(crate) fn backends() -> Vec<&'static str> {
 pub(crate) fn skip(why: &str) {
     assert!(std::env::var_os("CI").is_none(), "CI must not skip this: {why}");
     eprintln!("SKIPPED: {why}");
+}
+
+/// What Prometheus would read, by name and labels.
+pub(crate) type Samples = BTreeMap<String, f64>;
+
+/// The text under /metrics; `None` while nobody answers.
+pub(crate) fn scrape(address: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\nAccept: text/plain\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let (head, text) = answer.split_once("\r\n\r\n")?;
+    assert!(head.starts_with("HTTP/1.1 200 OK"), "{head}");
+    assert!(head.contains("Content-Type: text/plain; version=0.0.4"), "{head}");
+    Some(text.to_owned())
+}
+
+pub(crate) fn samples(text: &str) -> Samples {
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    lines
+        .map(|line| line.rsplit_once(' ').unwrap())
+        .map(|(name, value)| (name.to_owned(), value.parse().unwrap()))
+        .collect()
+}
+
+/// Waits until the window is measured and messages have arrived.
+pub(crate) fn in_the_window(address: &str) -> String {
+    until("the window", || {
+        let text = scrape(address)?;
+        let told = samples(&text);
+        let is_measured = told["throng_generator_phase{phase=\"measuring\"}"] == 1.0;
+        (is_measured && told["throng_generator_delivery_latency_seconds_count"] > 0.0).then_some(text)
+    })
 }

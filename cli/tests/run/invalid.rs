@@ -10,7 +10,8 @@ use std::time::Duration;
 use rustix::io::Errno;
 
 use crate::harness::{
-    LATE, Running, alone, child_with, codes, output, program, serve, signal, summary, throng, until,
+    LATE, Running, alone, child_with, codes, free_port, in_the_window, output, program, samples, scrape,
+    serve, signal, summary, throng, until,
 };
 
 /// Runs this command, whose report goes to `home`, and expects the reason.
@@ -49,12 +50,11 @@ fn a_generator_that_is_late_is_named() {
     let _turn = alone();
     let home = tempfile::tempdir().unwrap();
     let out = format!("--out={}", home.path().display());
-    let words =
-        ["run", "-c", "20", "-r", "2k", "-d", "4s", "-w", "100ms", "-q", "--threshold=p99<100ms", &out];
-    let mut run = Running::start(&mut throng(&words));
+    let figures = format!("127.0.0.1:{}", free_port());
+    let words = ["run", "-c", "20", "-r", "2k", "-d", "4s", "-w", "100ms", "-q", "--threshold=p99<100ms"];
+    let mut run = Running::start(throng(&words).args(["--prometheus", &figures, &out]));
     let generator = until("the generator", || child_with(run.pid(), "load"));
-    until("the plan", || home.path().join("plan.json").exists().then_some(()));
-    std::thread::sleep(Duration::from_secs(1)); // the window has begun
+    in_the_window(&figures);
     // It stands still for a quarter of the window; whatever was due meanwhile is late by as much as it arrives late.
     signal(generator, "STOP");
     std::thread::sleep(Duration::from_secs(1));
@@ -102,10 +102,13 @@ fn descriptors_that_run_out_are_named() {
     let out = format!("--out={}", home.path().display());
     let words =
         ["-c", "3k", "--connect-rate=1k", "-r", "100", "-d", "300ms", "-w", "100ms", "--backend=epoll", LATE];
-    let mut run = Running::start(throng(&["run", "-q", &out]).args(words));
+    let figures = format!("127.0.0.1:{}", free_port());
+    let mut run = Running::start(throng(&["run", "-q", "--prometheus", &figures, &out]).args(words));
     let generator = until("the generator", || child_with(run.pid(), "load"));
-    until("the plan", || home.path().join("plan.json").exists().then_some(()));
-    std::thread::sleep(Duration::from_millis(500)); // some are connected
+    until("the first who are connected", || {
+        let told = samples(&scrape(&figures)?);
+        (told["throng_generator_connections"] > 0.0).then_some(())
+    });
     let less =
         Command::new(prlimit).args(["--pid", &generator.to_string(), "--nofile=200:"]).status().unwrap();
     assert!(less.success());
@@ -129,15 +132,7 @@ fn an_interrupted_run_is_named_and_has_a_code_of_its_own() {
 #[test]
 fn a_generator_without_time_to_spare_is_named() {
     let _turn = alone();
-    // Where the hypervisor takes a part of the core the generator is late, but not busy: then once more.
-    let is_named = (0..5).any(|_| {
-        let home = tempfile::tempdir().unwrap();
-        let out = format!("--out={}", home.path().display());
-        let words = ["run", "-c", "1k", "-r", "10m", "-d", "1s", "-w", "100ms", "--threads=8", "-q", &out];
-        assert_eq!(output(&mut throng(&words)).status.code(), Some(98));
-        codes(&summary(home.path())).contains(&"generator_saturated")
-    });
-    assert!(is_named);
+    provoke(&["-c", "1k", "-r", "10m", "-d", "1s", "-w", "100ms", "--threads=8"], "generator_saturated");
 }
 
 /// What stands between a program and the kernel, made of `between.c`.
@@ -184,11 +179,12 @@ fn a_clock_that_jumps_by_more_than_a_histogram_holds_is_named() {
     let served = serve(&["--delay-per-turn=200ms"]);
     let folder = home.path().join("run");
     let out = format!("--out={}", folder.display());
+    let figures = format!("127.0.0.1:{}", free_port());
     let words =
         ["load", &served.address, "-c", "20", "-r", "1k", "-d", "3s", "-w", "100ms", "--backend=epoll", "-q"];
-    let mut load = Running::start(throng(&words).args([&out, LATE]).env("LD_PRELOAD", &library));
-    until("the plan", || folder.join("plan.json").exists().then_some(()));
-    std::thread::sleep(Duration::from_secs(1)); // the window has begun
+    let more = ["--prometheus", &figures, &out, LATE];
+    let mut load = Running::start(throng(&words).args(more).env("LD_PRELOAD", &library));
+    in_the_window(&figures);
     signal(load.pid(), "USR2");
     assert_eq!(load.wait().code(), Some(98));
     let summary = summary(&folder);

@@ -45,7 +45,7 @@ fn the_parts_of_a_plan_add_up_to_it() {
         Running::start(throng(&words).stdout(Stdio::null()).stderr(Stdio::inherit()))
     };
     let mut first = part("1/2", "a", &["--server-admin", &server.admin]);
-    let mut second = part("2/2", "b", &["-t", "2"]);
+    let mut second = part("2/2", "b", &["-t", "2", "--threshold=p90<10s"]);
     assert_eq!((first.wait().code(), second.wait().code()), (Some(0), Some(0)));
     let parts = ["a", "b"].map(|name| summary(&home.path().join(name)));
     assert_eq!(parts[0].plan.hash, parts[1].plan.hash);
@@ -65,7 +65,8 @@ fn the_parts_of_a_plan_add_up_to_it() {
     assert_eq!(merged.messages.delivered, parts[0].messages.delivered + parts[1].messages.delivered);
     let counts = parts.each_ref().map(|part| part.latency_us.planned_to_delivered.count);
     assert_eq!(merged.latency_us.planned_to_delivered.count, counts[0] + counts[1]);
-    assert_eq!(merged.thresholds.len(), 1, "the parts' thresholds are judged again");
+    let judged: Vec<&str> = merged.thresholds.iter().map(|threshold| threshold.text.as_str()).collect();
+    assert_eq!(judged, ["p50<10s", "p90<10s"], "whatever any part had to hold is judged again, and once");
     assert!(merged.server.is_some_and(|server| server.messages_per_cpu_s.is_some()));
     assert!(Path::new(&all).join("report.html").exists());
     // What was merged can be shown, and its samples merged no more than once.

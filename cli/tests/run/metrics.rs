@@ -1,34 +1,11 @@
 //! What Prometheus reads while a run lasts.
 
-use std::collections::BTreeMap;
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::io::Write;
 use std::process::{Command, Stdio};
 
-use crate::harness::{LATE, Running, alone, free_port, program, serve, summary, throng, until};
-
-/// Samples by name and labels.
-type Samples = BTreeMap<String, f64>;
-
-/// The text under /metrics; `None` while nobody answers.
-fn scrape(address: &str) -> Option<String> {
-    let mut stream = TcpStream::connect(address).ok()?;
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\nAccept: text/plain\r\n\r\n").ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).ok()?;
-    let (head, text) = answer.split_once("\r\n\r\n")?;
-    assert!(head.starts_with("HTTP/1.1 200 OK"), "{head}");
-    assert!(head.contains("Content-Type: text/plain; version=0.0.4"), "{head}");
-    Some(text.to_owned())
-}
-
-fn samples(text: &str) -> Samples {
-    let lines = text.lines().filter(|line| !line.starts_with('#'));
-    lines
-        .map(|line| line.rsplit_once(' ').unwrap())
-        .map(|(name, value)| (name.to_owned(), value.parse().unwrap()))
-        .collect()
-}
+use crate::harness::{
+    LATE, Running, Samples, alone, free_port, in_the_window, program, samples, scrape, serve, summary, throng,
+};
 
 /// The sum over all shards.
 fn of_shards(samples: &Samples, name: &str) -> f64 {
@@ -46,16 +23,6 @@ fn is_well_formed(text: &str) {
     let done = child.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
     assert!(done.status.success() && said.trim().is_empty(), "{said}\n{text}");
-}
-
-/// Waits until the window is measured and messages have arrived.
-fn in_the_window(address: &str) -> String {
-    until("the window", || {
-        let text = scrape(address)?;
-        let told = samples(&text);
-        let is_measured = told["throng_generator_phase{phase=\"measuring\"}"] == 1.0;
-        (is_measured && told["throng_generator_delivery_latency_seconds_count"] > 0.0).then_some(text)
-    })
 }
 
 #[test]

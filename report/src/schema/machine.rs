@@ -90,6 +90,9 @@ pub struct Generator {
     pub cpu_s: Option<f64>,
     /// Its busiest core in the window, 0 to 1, all its threads on that core together.
     pub busiest_core: Option<f64>,
+    /// The share of the window, 0 to 1, in which the thread with the least time to spare was running or waited for its core. A core whose
+    /// thread waits is never idle, so it had at least as little.
+    pub busiest_thread: Option<f64>,
     /// Time in the window that its threads were ready and waited for a core, all threads together.
     pub run_queue_delay_s: Option<f64>,
     /// User-space memory per user, all in, as the server's.

@@ -178,6 +178,11 @@ fn cost(summary: &Summary) -> Markup {
                 UNKNOWN.to_owned(),
             ),
             row(
+                "busiest thread, with its waits for a core",
+                UNKNOWN.to_owned(),
+                known(generator.busiest_thread, share),
+            ),
+            row(
                 "ready, waited for a core",
                 UNKNOWN.to_owned(),
                 known(generator.run_queue_delay_s, seconds_told),
