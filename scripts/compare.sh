@@ -4,12 +4,15 @@
 #   scripts/compare.sh slower [N]      the candidate takes 10 % more of the server's CPU per message: 9 in 10 must be called worse
 #   scripts/compare.sh little [N]      1 % more: none may be called better
 #   scripts/compare.sh record [N] >report/tests/fixtures/aa-240.csv    N runs of one thing (default 240), the fixture of report/tests/noise.rs
-# N comparisons (default 10) of 24 runs of some three seconds each. Leave the machine alone meanwhile.
+# N comparisons (default 10) of 24 runs of some three seconds each, as duets: COMPARE_TURNS=1 has them take turns instead, which takes a
+# machine that nobody else has.
 # Prints a line per comparison and the tally; COMPARE_OUT=DIR keeps the runs.
 set -eu
 cd "$(dirname "$0")/.."
 
 what=${1:-aa}
+duet=--duet
+[ "${COMPARE_TURNS:-0}" = 0 ] || duet=
 plan="pairs --closed-loop 8 -c 100 -d ${COMPARE_DURATION:-2s} -w 300ms"
 cargo build --release --locked -p throng-cli
 throng=${CARGO_TARGET_DIR:-target}/release/throng
@@ -40,7 +43,7 @@ PYTHON
 aa) share=0 ;;
 slower) share=0.10 ;;
 little) share=0.01 ;;
-*) sed -n '2,8s/^# //p' "$0" >&2; exit 2 ;;
+*) sed -n '2,9s/^# //p' "$0" >&2; exit 2 ;;
 esac
 
 # What a message costs the server, as the median of three.
@@ -54,7 +57,7 @@ PYTHON
 work=$(python3 -c "print(f'{$cost * $share:.4f}us')")
 echo "a message costs the server $cost us; the candidate works $work more on each"
 for i in $(seq "${2:-10}"); do
-    "$throng" run $plan --work-per-message "$work" --against '--work-per-message 0us' -q -o "$home/$i" >"$home/$i.path"
+    "$throng" run $plan --work-per-message "$work" --against '--work-per-message 0us' $duet -q -o "$home/$i" >"$home/$i.path"
     figure "$home/$i/comparison.json" \
         '"comparison %s: %s; %s" % ("'"$i"'", s["judgement"], "; ".join("%s %s %.3f (%.3f to %.3f)" % (m["metric"], m["judgement"], m["ratio"], m["ratio_low"], m["ratio_high"]) for m in s["metrics"]))'
 done

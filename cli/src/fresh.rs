@@ -41,6 +41,15 @@ impl Fresh<'_> {
     /// # Errors
     /// It cannot be started or watched.
     pub(crate) fn play(&self, out: &Path, asked: &Receiver<Stop>) -> Result<Option<Exit>, Failure> {
+        let ended = wait([self.start(out)?], asked)?;
+        Ok(ended.map(|[exit]| exit))
+    }
+
+    /// Begins it, quietly, with its report at `out`. Dropped, it is killed.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub(crate) fn start(&self, out: &Path) -> Result<Held, Failure> {
         let mut folder = OsString::from("--out=");
         folder.push(out);
         let mut command = self.command()?;
@@ -51,19 +60,7 @@ impl Fresh<'_> {
             command.arg(format!("--heading={heading}"));
             group = Group::Ours;
         }
-        let mut held = Held::start(&mut command, group).map_err(Failure::broke)?;
-        let mut calls = Calls::default();
-        loop {
-            if let Some(status) = held.ended().map_err(Failure::broke)? {
-                return Ok((!calls.is_ending()).then(|| Exit::from_code(status.code())));
-            }
-            let Ok(stop) = asked.recv_timeout(LOOK) else { continue };
-            match calls.take(stop) {
-                Answer::EndAtOnce => return Ok(None), // dropped, it is killed
-                Answer::End => held.ask_to_end(),
-                Answer::Nothing => {}
-            }
-        }
+        Held::start(&mut command, group).map_err(Failure::broke)
     }
 
     /// What stands in its way on this machine, as `--dry-run` tells; `None` when nothing does.
@@ -80,6 +77,34 @@ impl Fresh<'_> {
             stdout.read_to_string(&mut text).map_err(failed)?;
         }
         Ok(in_the_way(&text))
+    }
+}
+
+/// Waits until all of these runs ended. `None`: somebody asked for an end meanwhile, and they ended.
+///
+/// # Errors
+/// One of them cannot be watched.
+pub(crate) fn wait<const N: usize>(
+    mut runs: [Held; N],
+    asked: &Receiver<Stop>,
+) -> Result<Option<[Exit; N]>, Failure> {
+    let mut calls = Calls::default();
+    let mut exits = [None; N];
+    loop {
+        for (run, exit) in runs.iter_mut().zip(&mut exits) {
+            if exit.is_none() {
+                *exit = run.ended().map_err(Failure::broke)?.map(|status| Exit::from_code(status.code()));
+            }
+        }
+        if exits.iter().all(Option::is_some) {
+            return Ok((!calls.is_ending()).then(|| exits.map(|exit| exit.expect("all have ended"))));
+        }
+        let Ok(stop) = asked.recv_timeout(LOOK) else { continue };
+        match calls.take(stop) {
+            Answer::EndAtOnce => return Ok(None), // dropped, they are killed
+            Answer::End => runs.iter_mut().for_each(Held::ask_to_end),
+            Answer::Nothing => {}
+        }
     }
 }
 

@@ -47,6 +47,7 @@ fn is_called(runs: &[Summary], chance: &mut Xoshiro256PlusPlus) -> bool {
                 arm: [Arm::Baseline, Arm::Candidate][arm],
                 block: block as u64 + 1,
                 number: (block * BLOCK + at) as u64 + 1,
+                ..Series::default()
             };
             arms[arm].push(Summary { series: Some(series), ..runs[at].clone() });
         }
@@ -95,6 +96,7 @@ fn ten_percent_planted_into_those_runs_are_seen_nearly_always() {
                 arm: [Arm::Baseline, Arm::Candidate][arm],
                 block: (at / BLOCK) as u64 + 1,
                 number: at as u64 + 1,
+                ..Series::default()
             });
             arms[arm].push(run);
         }

@@ -199,8 +199,8 @@ Examples:
   throng run -c 1m --dry-run                     would that fit here?
   throng run idle -c 1m --prefault               on memory that was touched before
   throng run --repeat 12 -o old                  how much do the figures vary?
-  throng run --closed-loop 8 --against '--backend epoll'      which backend is better? (takes 24 runs)
-  throng run --closed-loop 8 --against ./old/throng --gate    did my change make it worse?
+  throng run -r 20k --against '--backend epoll'  which backend is better? (takes 24 runs)
+  throng run --closed-loop 8 --against ./old/throng --duet --gate    did my change make a message cost more?
 
 Server and users each get half of the cores that this process may use, unless --serve-cpus or --load-cpus say otherwise.
 The last line on stdout is the path of the run folder.";

@@ -18,6 +18,11 @@ pub(crate) struct SeriesFlags {
     #[arg(long, value_name = "FLAGS|BINARY", allow_hyphen_values = true, conflicts_with = "dry_run")]
     pub(crate) against: Option<String>,
 
+    /// Run both at the same time, on the same cores: whatever slows the machine slows both, so that a few percent show on the noisiest
+    /// one. For what a message costs, in a closed loop
+    #[arg(long, requires = "against")]
+    pub(crate) duet: bool,
+
     /// Blocks of a comparison, each of two runs with either; six make a verdict
     #[arg(long, value_name = "N", value_parser = values::positive, default_value = "6", requires = "against")]
     pub(crate) blocks: u64,

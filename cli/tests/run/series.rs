@@ -72,6 +72,39 @@ fn two_arms_take_turns_and_are_compared() {
 }
 
 #[test]
+fn two_arms_run_at_the_same_time_and_are_compared() {
+    let _turn = alone();
+    let home = tempfile::tempdir().unwrap();
+    let out = home.path().join("series");
+    let folder = format!("--out={}", out.display());
+    let words =
+        ["run", "--against", "--shards 2", "--shards=1", "--duet", "--blocks=1", "--closed-loop=4", &folder];
+    let words = [&words[..], &SHORT[..2], &SHORT[4..]].concat(); // all but the rate
+    let done = run(home.path(), &words);
+    let (stdout, stderr) = (text(&done.stdout), text(&done.stderr));
+    assert_eq!(done.status.code(), Some(0), "{stdout}{stderr}");
+    assert!(stdout.contains("2 of 12 duets: 10 more runs of each would do"), "{stdout}");
+    assert!(stdout.contains("messages_per_cpu_s") && !stdout.contains("p99"), "{stdout}");
+    let arms = [Arm::Baseline, Arm::Candidate].map(|arm| folder::open_runs(&out.join(arm.name())).unwrap());
+    let mut seen = Vec::new();
+    for (arm, shards) in arms.iter().zip([2, 1]) {
+        for (_, summary) in arm {
+            let series = summary.series.as_ref().unwrap();
+            assert_eq!((series.is_duet, summary.server.as_ref().unwrap().shards), (true, Some(shards)));
+            seen.push((series.block, series.number, summary.messages.window.begins_unix_s.unwrap()));
+        }
+    }
+    seen.sort_unstable_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)));
+    assert_eq!(seen.iter().map(|one| one.0).collect::<Vec<_>>(), [1, 1, 2, 2]);
+    // Each begins before the other can have ended: the windows are of 300 ms, and each run takes longer beside them.
+    for duet in seen.chunks(2) {
+        assert!((duet[0].2 - duet[1].2).abs() < (seen[2].2 - seen[0].2).abs(), "{seen:?}");
+    }
+    let noise = std::fs::read_to_string(home.path().join("throng/noise.json")).unwrap_or_default();
+    assert!(!noise.contains("messages_per_cpu_s"), "they shared their cores, and teach nothing: {noise}");
+}
+
+#[test]
 fn repeats_show_how_much_the_figures_vary() {
     let _turn = alone();
     let home = tempfile::tempdir().unwrap();
@@ -145,6 +178,7 @@ fn what_is_no_other_arm_is_refused_before_anything_runs() {
         (&["--against", "'--backend"][..], "quotes do not close"),
         (&["--against", "--backend epoll", "--repeat", "3"][..], "cannot be used with"),
         (&["--blocks", "3"][..], "--against"),
+        (&["--against", "--backend epoll", "--duet"][..], "--closed-loop"),
     ] {
         let done = run(home.path(), &[&["run", &out], words].concat());
         assert_eq!(done.status.code(), Some(2), "{words:?}");

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Quiet, default_metrics, fingerprint, in_time, log, noise};
+use super::{Quiet, default_metrics, fingerprint, in_time, is_of_a_duet, log, noise};
 use crate::schema::{Summary, Verdict};
 
 /// The schema of the file.
@@ -62,10 +62,12 @@ impl KnownNoise {
     }
 
     /// Learns from the runs of one arm, which are of one configuration and were made in one series. Only those that PASS teach
-    /// anything: what breaks is no noise of the machine's.
+    /// anything: what breaks is no noise of the machine's. Those of duets shared their cores, and teach nothing of others.
     pub fn learn(&mut self, runs: &[Summary]) {
-        let runs: Vec<&Summary> =
-            in_time(runs).into_iter().filter(|run| run.verdict == Verdict::Pass).collect();
+        let runs: Vec<&Summary> = in_time(runs)
+            .into_iter()
+            .filter(|run| run.verdict == Verdict::Pass && !is_of_a_duet(run))
+            .collect();
         let Some(first) = runs.first() else { return };
         let fingerprint = fingerprint::key(first);
         if runs.iter().any(|run| fingerprint::key(run) != fingerprint) {

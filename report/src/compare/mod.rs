@@ -1,8 +1,8 @@
 //! Whether one thing is better than another: fresh runs of both, and what may be said of them.
 //!
 //! The unit is a run. Runs of a series ([`Series`](crate::schema::Series)) were made in blocks, each with runs of both arms, so that
-//! what the machine did meanwhile is in both; others are two samples. A verdict on a metric wants six blocks (or twelve runs
-//! of each), and then all of these:
+//! what the machine did meanwhile is in both; a duet is a block whose two runs were made at the same time on the same cores. Others are two
+//! samples. A verdict on a metric wants twelve runs of each, in six blocks at least, and then all of these:
 //!
 //! - the 95 % interval of the ratio excludes 1 (the exact bootstrap, over blocks or over runs);
 //! - the effect is larger than the noise floor of this very machine, and than what anybody cares for (2 %, latencies 5 %);
@@ -11,6 +11,7 @@
 //! No run is dropped for its figure. Runs that are INVALID measured something else: their block, or they, are left out, and the
 //! comparison says so.
 
+mod design;
 mod export;
 mod fingerprint;
 mod known;
@@ -32,10 +33,9 @@ pub use text::render;
 
 use crate::metric::{Better, Metric, Unit};
 use crate::schema::{Arm, Summary, Verdict};
-use crate::stats::{
-    Block, Interval, holm, mann_whitney_p, median, median_difference_interval, median_interval, more_often_p,
-    permutation_p,
-};
+use crate::stats::{Interval, holm, median, more_often_p};
+
+use design::{Design, Evidence};
 
 /// The schema of [`Comparison`] as JSON.
 pub const SCHEMA: &str = "throng.comparison/1";
@@ -154,6 +154,8 @@ pub struct Comparison {
     pub candidate: ArmFacts,
     /// Complete blocks of valid runs; `None` where the runs are of no series.
     pub blocks: Option<u64>,
+    /// Whether the blocks are duets.
+    pub is_duet: bool,
     /// Blocks that were left out, since a run of theirs was INVALID.
     pub blocks_left_out: u64,
     /// In what they differ besides their commits.
@@ -222,8 +224,10 @@ pub fn compare(
     let valid = |runs: &[&'_ Summary]| runs.iter().filter(|run| run.verdict != Verdict::Invalid).count();
     let invalid = [&all_baseline, &all_candidate].map(|runs| (runs.len() - valid(runs)) as u64);
     let (design, blocks_left_out) = Design::of(&all_baseline, &all_candidate, one_series);
-    let chosen =
-        if metrics.is_empty() { default_metrics(&all_baseline, &all_candidate) } else { metrics.to_vec() };
+    let chosen = match metrics {
+        [] => default_metrics(&all_baseline, &all_candidate),
+        chosen => chosen.to_vec(),
+    };
     if chosen.is_empty() {
         return Err(CompareError::NothingInCommon);
     }
@@ -248,10 +252,8 @@ pub fn compare(
         scenario: all_candidate.first().map_or_else(String::new, |run| run.plan.scenario.clone()),
         baseline,
         candidate,
-        blocks: match &design {
-            Design::Blocks(blocks) => Some(blocks.len() as u64),
-            Design::Samples(..) => None,
-        },
+        blocks: design.blocks(),
+        is_duet: design.is_duet(),
         blocks_left_out,
         differences,
         one_series,
@@ -313,55 +315,19 @@ fn is_one_series(baseline: &[&Summary], candidate: &[&Summary]) -> bool {
     arms(baseline, Arm::Baseline) && arms(candidate, Arm::Candidate)
 }
 
-/// The runs that count, as they belong together.
-enum Design<'a> {
-    Blocks(Vec<[Vec<&'a Summary>; 2]>),
-    Samples(Vec<&'a Summary>, Vec<&'a Summary>),
-}
-
-impl<'a> Design<'a> {
-    /// The second figure: blocks that were left out.
-    fn of(baseline: &[&'a Summary], candidate: &[&'a Summary], one_series: bool) -> (Design<'a>, u64) {
-        let is_valid = |run: &&&Summary| run.verdict != Verdict::Invalid;
-        if !one_series {
-            let valid = |runs: &[&'a Summary]| runs.iter().filter(is_valid).copied().collect();
-            return (Design::Samples(valid(baseline), valid(candidate)), 0);
-        }
-        let mut blocks = BTreeMap::<u64, [Vec<&Summary>; 2]>::new();
-        for (arm, runs) in [baseline, candidate].into_iter().enumerate() {
-            for run in runs {
-                let block = run.series.as_ref().map_or(0, |series| series.block);
-                blocks.entry(block).or_default()[arm].push(run);
-            }
-        }
-        let all = blocks.len();
-        let is_whole = |block: &[Vec<&Summary>; 2]| {
-            block.iter().all(|runs| !runs.is_empty() && runs.iter().all(|run| is_valid(&run)))
-        };
-        let whole: Vec<_> = blocks.into_values().filter(is_whole).collect();
-        let left_out = (all - whole.len()) as u64;
-        (Design::Blocks(whole), left_out)
-    }
-
-    /// The runs of an arm that count, in the order of time.
-    fn arm(&self, arm: usize) -> Vec<&'a Summary> {
-        match self {
-            Design::Blocks(blocks) => blocks.iter().flat_map(|block| block[arm].iter().copied()).collect(),
-            Design::Samples(baseline, candidate) => [baseline, candidate][arm].clone(),
-        }
-    }
-}
-
 /// What the plan is about, as far as both arms measured it.
 fn default_metrics(baseline: &[&Summary], candidate: &[&Summary]) -> Vec<Metric> {
     let Some(plan) = candidate.first().map(|run| &run.plan) else { return Vec::new() };
     let mut names = Vec::new();
+    let shares_cores = [baseline, candidate].iter().any(|runs| runs.iter().any(|run| is_of_a_duet(run)));
     if plan.has_messages() && !plan.roll_call {
         names.extend(["messages_per_cpu_s", "cpu_us_per_message"]);
-        if plan.is_closed_loop() {
+        if plan.is_closed_loop() && !shares_cores {
             names.push("rate"); // in an open loop it is the plan's
         }
-        names.extend(["planned_to_delivered.p50", "planned_to_delivered.p99"]);
+        if !shares_cores {
+            names.extend(["planned_to_delivered.p50", "planned_to_delivered.p99"]);
+        }
     } else {
         names.extend(["login.p99", "connect.p99"]);
     }
@@ -375,6 +341,11 @@ fn default_metrics(baseline: &[&Summary], candidate: &[&Summary]) -> Vec<Metric>
     let metrics = names.into_iter().map(|name| name.parse::<Metric>().expect("a metric of the table"));
     let measured = |metric: &Metric, runs: &[&Summary]| runs.iter().any(|run| metric.of(run).is_some());
     metrics.filter(|metric| measured(metric, baseline) && measured(metric, candidate)).collect()
+}
+
+/// Whether another run had the same cores meanwhile: then rates and latencies are those of two on one place.
+fn is_of_a_duet(run: &Summary) -> bool {
+    run.series.as_ref().is_some_and(|series| series.is_duet)
 }
 
 /// What the plan of these runs is about, as far as one of them measured it.
@@ -413,7 +384,7 @@ fn compare_metric(metric: Metric, design: &Design<'_>, noise: &[Quiet]) -> Compa
         candidate: Vec::new(),
     };
     [compared.baseline, compared.candidate] = figures;
-    if is_always_the_same(&compared, &arms) && too_few(design).is_none() {
+    if is_always_the_same(&compared, &arms) && design.too_few().is_none() {
         compared.judgement = Judgement::NoDifference;
         return compared;
     }
@@ -428,41 +399,15 @@ fn compare_metric(metric: Metric, design: &Design<'_>, noise: &[Quiet]) -> Compa
         );
         return compared;
     }
-    let (centre, interval, p) = match design {
-        Design::Blocks(blocks) => {
-            let of = |runs: &[&Summary]| runs.iter().filter_map(|run| log(metric, run)).collect();
-            let blocks: Vec<Block> = blocks
-                .iter()
-                .map(|[baseline, candidate]| Block { baseline: of(baseline), candidate: of(candidate) })
-                .collect();
-            let mut ratios: Vec<f64> = blocks.iter().map(Block::log_ratio).collect();
-            let centre = (!ratios.is_empty()).then(|| median(&mut ratios));
-            (centre, median_interval(&ratios, CONFIDENCE), permutation_p(&blocks))
-        }
-        Design::Samples(..) => {
-            let centre =
-                middle(&logs[1]).zip(middle(&logs[0])).map(|(candidate, baseline)| candidate - baseline);
-            let interval = median_difference_interval(&logs[0], &logs[1], CONFIDENCE);
-            (centre, interval, mann_whitney_p(&logs[0], &logs[1]))
-        }
-    };
+    let Evidence { centre, interval, p } = design.evidence(metric, &logs);
     compared.ratio = centre.map(f64::exp);
     compared.ratio_low = interval.map(|interval| interval.low.exp());
     compared.ratio_high = interval.map(|interval| interval.high.exp());
-    let mut quiet: Vec<Quiet> = logs.iter().flat_map(|logs| noise::blocks(logs)).collect();
-    // A series is learned from when it ends, and may be compared again afterwards.
-    let elsewhere: Vec<Quiet> = noise.iter().filter(|known| !quiet.contains(known)).copied().collect();
-    quiet.extend(elsewhere);
-    let floor = noise::floor(&quiet);
+    let floor = design.noise_floor(metric, &logs, noise);
     compared.noise_floor_share = floor.map(|floor| floor.exp() - 1.0);
-    compared.more_runs = too_few(design);
-    if compared.more_runs.is_some() {
-        compared.why = match design {
-            Design::Blocks(blocks) => format!("{} of {BLOCKS_MIN} blocks", blocks.len()),
-            Design::Samples(baseline, candidate) => {
-                format!("{} and {} of {RUNS_MIN} runs", baseline.len(), candidate.len())
-            }
-        };
+    if let Some((missing, why)) = design.too_few() {
+        compared.more_runs = Some(missing);
+        compared.why = why;
         return compared;
     }
     compared.p = Some(p);
@@ -481,15 +426,6 @@ fn is_always_the_same(compared: &Compared, arms: &[Vec<&Summary>; 2]) -> bool {
     let is_whole = baseline.len() == arms[0].len() && candidate.len() == arms[1].len();
     let first = baseline.first().copied();
     is_whole && baseline.iter().chain(candidate).all(|figure| Some(*figure) == first)
-}
-
-/// How many runs of each arm are missing for a verdict.
-fn too_few(design: &Design<'_>) -> Option<u64> {
-    let missing = match design {
-        Design::Blocks(blocks) => 2 * BLOCKS_MIN.saturating_sub(blocks.len()),
-        Design::Samples(baseline, candidate) => RUNS_MIN.saturating_sub(baseline.len().min(candidate.len())),
-    };
-    (missing > 0).then_some(missing as u64)
 }
 
 /// The logarithm of the smallest ratio that counts.

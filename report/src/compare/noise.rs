@@ -17,18 +17,30 @@ pub type Quiet = [f64; BLOCK_RUNS];
 /// The 95th percentile of how far the median log-ratio of six A/A blocks is from zero, over 1,000 sets: each takes six of the
 /// blocks, and calls two runs of each the candidate. `None` with fewer than six blocks.
 pub(super) fn floor(blocks: &[Quiet]) -> Option<f64> {
-    if blocks.len() < SET_BLOCKS {
+    floor_of(blocks.len(), |at, draws| relabelled(&blocks[at], draws).log_ratio())
+}
+
+/// The same for blocks of two duets each, from the log-ratios of duets one after the other, which may differ from zero: half the
+/// difference of two of them is what their mean is off, since whatever the arms differ by is in both.
+pub(super) fn floor_of_duets(ratios: &[f64]) -> Option<f64> {
+    let halves: Vec<f64> = ratios.as_chunks::<2>().0.iter().map(|[one, other]| (one - other) / 2.0).collect();
+    floor_of(halves.len(), |at, draws| if draws.below(2) == 0 { halves[at] } else { -halves[at] })
+}
+
+/// Of `count` blocks, of which `log_ratio` tells what one is by chance.
+fn floor_of(count: usize, log_ratio: impl Fn(usize, &mut Draws) -> f64) -> Option<f64> {
+    if count < SET_BLOCKS {
         return None;
     }
     let mut draws = Draws::new();
-    let mut order: Vec<usize> = (0..blocks.len()).collect();
+    let mut order: Vec<usize> = (0..count).collect();
     let mut far: Vec<f64> = (0..SETS)
         .map(|_| {
             let mut ratios: Vec<f64> = (0..SET_BLOCKS)
                 .map(|taken| {
                     let other = taken + draws.below(order.len() - taken);
                     order.swap(taken, other);
-                    relabelled(&blocks[order[taken]], &mut draws).log_ratio()
+                    log_ratio(order[taken], &mut draws)
                 })
                 .collect();
             median(&mut ratios).abs()
@@ -64,6 +76,14 @@ mod tests {
         let (quiet, loud) = (floor(&noisy(0.01)).unwrap(), floor(&noisy(0.1)).unwrap());
         assert!(quiet > 0.0 && (loud / quiet - 10.0).abs() < 1e-6, "{quiet} {loud}");
         assert_eq!(floor(&[[1.0; 4]; 6]), Some(0.0));
+    }
+
+    #[test]
+    fn the_floor_of_duets_is_their_scatter_whatever_the_arms_differ_by() {
+        let ratios = |by: f64| (0..12).map(|at| by + 0.01 * f64::from(at * 5 % 7)).collect::<Vec<f64>>();
+        let (same, other) = (floor_of_duets(&ratios(0.0)).unwrap(), floor_of_duets(&ratios(0.3)).unwrap());
+        assert!(same > 0.0 && same < 0.04 && (same - other).abs() < 1e-12, "{same} {other}");
+        assert_eq!(floor_of_duets(&ratios(0.0)[..11]), None);
     }
 
     #[test]

@@ -34,6 +34,7 @@ fn series(blocks: usize, ratio: f64) -> [Vec<Summary>; 2] {
                 arm: [Arm::Baseline, Arm::Candidate][arm],
                 block: block as u64,
                 number: number as u64,
+                ..Series::default()
             });
             arms[arm].push(run);
         }
@@ -60,6 +61,43 @@ fn ten_percent_are_seen_in_six_blocks_however_the_machine_drifts() {
         assert!(cost.ratio_low.unwrap() < ratio && ratio < cost.ratio_high.unwrap(), "{cost:?}");
         assert_eq!(comparison.blocks, Some(6));
     }
+}
+
+/// As many duets on a machine whose speed jumps by a third from one to the next.
+fn duets(count: usize, ratio: f64) -> [Vec<Summary>; 2] {
+    let mut arms = [Vec::new(), Vec::new()];
+    for duet in 1..=count {
+        let jump = 1.0 - 0.33 * (duet % 3) as f64;
+        for arm in [0, 1] {
+            let number = 2 * duet + arm;
+            let better = if arm == 1 { ratio } else { 1.0 };
+            let mut run = run(1e6 * jump * better * noise(number), 1000.0);
+            run.series = Some(Series {
+                id: "one".into(),
+                arm: [Arm::Baseline, Arm::Candidate][arm],
+                block: duet as u64,
+                number: number as u64,
+                is_duet: true,
+            });
+            arms[arm].push(run);
+        }
+    }
+    arms
+}
+
+#[test]
+fn duets_see_five_percent_on_a_machine_that_varies_by_a_third() {
+    let comparison = compared(&duets(12, 0.95));
+    assert_eq!(comparison.metrics.len(), 1, "two on the same cores have no latencies to be compared");
+    let cost = of(&comparison, "messages_per_cpu_s");
+    assert_eq!((cost.judgement, comparison.blocks), (Judgement::Worse, Some(12)), "{cost:?}");
+    assert!(cost.noise_floor_share.unwrap() < 0.03, "{cost:?}");
+    assert_eq!(compared(&duets(12, 1.0)).judgement, Judgement::NoDifference);
+    let few = compared(&duets(11, 0.95));
+    assert_eq!(few.judgement, Judgement::CannotTell);
+    let text = render(&few, false);
+    assert!(text.contains("11 of 12 duets: 1 more runs of each would do"), "{text}");
+    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
 }
 
 #[test]

@@ -33,7 +33,8 @@ pub fn render(comparison: &Comparison, colour: bool) -> String {
 
 fn about(comparison: &Comparison) -> String {
     let (baseline, candidate) = (&comparison.baseline, &comparison.candidate);
-    let blocks = comparison.blocks.map_or_else(String::new, |blocks| format!(", {blocks} blocks"));
+    let what = if comparison.is_duet { "duets" } else { "blocks" };
+    let blocks = comparison.blocks.map_or_else(String::new, |blocks| format!(", {blocks} {what}"));
     format!(
         "{}: {} runs of {} against {} of {}{blocks}",
         comparison.scenario, candidate.runs, candidate.name, baseline.runs, baseline.name
@@ -43,6 +44,12 @@ fn about(comparison: &Comparison) -> String {
 /// What a reader should know before the figures.
 pub(crate) fn remarks(comparison: &Comparison) -> Vec<String> {
     let mut remarks = Vec::new();
+    if comparison.is_duet {
+        remarks.push(
+            "each duet is a run of either arm, both at the same time on the same cores: compare costs by it, not rates or latencies"
+                .to_owned(),
+        );
+    }
     if comparison.blocks_left_out > 0 {
         remarks.push(format!(
             "{} blocks are left out, since a run of theirs is INVALID: it measured something else",

@@ -40,7 +40,10 @@ pub(super) fn page(comparison: &Comparison, arms: [&[Run]; 2]) -> String {
 fn lead(comparison: &Comparison) -> String {
     let blocks = comparison.blocks.map_or_else(
         || "as two samples".to_owned(),
-        |blocks| format!("in {} blocks in which both took turns", exact(blocks)),
+        |blocks| match comparison.is_duet {
+            true => format!("in {} duets, both at the same time on the same cores", exact(blocks)),
+            false => format!("in {} blocks in which both took turns", exact(blocks)),
+        },
     );
     format!(
         "{}: {} runs of the candidate and {} of the baseline, {blocks}.",

@@ -15,6 +15,8 @@ pub struct Series {
     pub block: u64,
     /// Which run of the series, from 1 on.
     pub number: u64,
+    /// Whether the runs of its block, one of each arm, were made at the same time on the same cores.
+    pub is_duet: bool,
 }
 
 /// One of the two things that are compared.
