@@ -321,7 +321,9 @@ fn say_comparison(args: &RunArgs, home: &Path) -> Outcome {
     let paths = arms.map(|arm| home.join(arm.name()));
     page::compared(&home.join(PAGE), &comparison, [&paths[0], &paths[1]]);
     if !args.report.quiet && is_blurred(&comparison) && candidate[0].plan.is_closed_loop() {
-        eprintln!("throng: this machine is too noisy for less to be seen in turn; --duet tells what a message costs all the same");
+        eprintln!(
+            "throng: this machine is too noisy for less to be seen in turn; --duet tells what a message costs all the same"
+        );
     }
     let mut stdout = std::io::stdout().lock();
     let colour = stdout.is_terminal() && std::env::var_os("NO_COLOR").is_none();

@@ -94,7 +94,7 @@ fn two_arms_run_at_the_same_time_and_are_compared() {
             seen.push((series.block, series.number, summary.messages.window.begins_unix_s.unwrap()));
         }
     }
-    seen.sort_unstable_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)));
+    seen.sort_unstable_by_key(|one| (one.0, one.1));
     assert_eq!(seen.iter().map(|one| one.0).collect::<Vec<_>>(), [1, 1, 2, 2]);
     // Each begins before the other can have ended: the windows are of 300 ms, and each run takes longer beside them.
     for duet in seen.chunks(2) {

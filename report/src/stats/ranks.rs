@@ -6,7 +6,7 @@ use statrs::distribution::{ContinuousCDF, Normal};
 const EXACT_MAX: usize = 100;
 
 /// How likely ranks as uneven as these are where both samples are of one distribution: two-sided. 1 where either is empty. Equal values
-/// share the mean of their ranks. Up to [`EXACT_MAX`] values it is exact, by counting all ways to choose the ranks of one sample;
+/// share the mean of their ranks. Up to a hundred values together it is exact, by counting all ways to choose the ranks of one sample;
 /// beyond, the normal distribution stands for them, with the corrections for ties and for continuity (as R's wilcox.test has it).
 pub fn mann_whitney_p(a: &[f64], b: &[f64]) -> f64 {
     if a.is_empty() || b.is_empty() {
