@@ -23,6 +23,8 @@ mod screen;
 mod series;
 mod serve;
 mod signals;
+mod size;
+mod tune;
 mod utc;
 
 use std::process::ExitCode;
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         Command::Lab => lab::rehearse(),
         Command::Report(command) => report::report(command),
         Command::Scenario(command) => scenario::scenario(command),
+        Command::Tune(command) => tune::tune(command, flags),
     };
     let exit = outcome.unwrap_or_else(|failure| {
         eprintln!("throng: {}", failure.message);

@@ -4,7 +4,7 @@ use std::fs;
 
 use throng_loadgen::{Devices, Engine, Network, Plan, PortRange, Sources};
 use throng_reactor::{Requested, Selected, sys};
-use throng_tune::{Backend, Machine, Severity, Side, Target};
+use throng_tune::{Backend, Line, Machine, Side, Sockets, Target};
 
 use crate::args::values::Cores;
 use crate::args::{EngineName, GeneratorFlags, PlanFlags};
@@ -229,6 +229,11 @@ pub(crate) fn target(
     let connections = if server.is_some() { plan.connections } else { plan.users() };
     Target {
         connections,
+        reconnects: plan.storm.as_ref().map_or(0, |storm| (storm.share * connections as f64).ceil() as u64),
+        rate_per_s: plan.rate_per_s,
+        payload_bytes: plan.payload_bytes,
+        listen_port: None,
+        sockets: Sockets::default(),
         connect_rate_per_s: connections as f64 / plan.ramp.lasts().as_secs_f64().max(1e-3),
         server: server.map(serve),
         generator: Some((load, from)),
@@ -242,12 +247,12 @@ pub(crate) fn machine() -> Result<Machine, Failure> {
 
 /// Refuses a target that the machine does not fit, unless forced. Returns what the report should mention.
 pub(crate) fn preflight(target: &Target, machine: &Machine, force: bool) -> Result<Vec<String>, Failure> {
-    let findings = throng_tune::check(target, machine);
-    let blockers = findings.iter().filter(|finding| finding.severity == Severity::Blocker);
-    let blockers: Vec<String> = blockers.map(|finding| format!("\n  {finding}")).collect();
-    if blockers.is_empty() || force {
-        return Ok(findings.iter().map(ToString::to_string).collect());
+    let lines = throng_tune::check(target, machine);
+    let refusing: Vec<&Line> = lines.iter().filter(|line| line.refuses).collect();
+    if refusing.is_empty() || force {
+        return Ok(lines.iter().map(ToString::to_string).collect());
     }
+    let blockers: Vec<String> = refusing.iter().map(|line| format!("\n  {line}")).collect();
     Err(Failure::broke(format!(
         "this machine does not fit the plan (--force tries anyway):{}",
         blockers.concat()

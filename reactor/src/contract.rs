@@ -46,7 +46,7 @@
 //!     most [`crate::limits::READS_PER_TURN`] buffers from one connection.
 //! 12. Receive buffers come from a pool of the reactor's ([`Config::recv_buffers`]). When it is empty, connections wait
 //!     for a returned one, in order; bytes stay in the kernel. Leases are returned by dropping them.
-//! 13. With [`Config::defer_accept`] a client is accepted when its first bytes are there, or after that time without any. In
+//! 13. With [`SocketOptions::defer_accept`] a client is accepted when its first bytes are there, or after that time without any. In
 //!     between it is the kernel's, which lets it go without a word should it reset.
 //!
 //! A reactor of packets (`throng-tcp`) connects alone and has no kernel between itself and the peer. There `Closed` after
@@ -70,10 +70,8 @@ pub struct Config {
     pub recv_buffer_bytes: u32,
     /// Connections that the reactor holds at once; beyond it accepting pauses and connecting fails with EMFILE.
     pub connections_max: usize,
-    /// How long the kernel keeps a new client back that has sent nothing yet, in whole seconds (TCP_DEFER_ACCEPT). Who speaks
-    /// at once is accepted with its first bytes, which saves a wake and a packet's work; zero accepts everybody at once, as
-    /// `sim` always does.
-    pub defer_accept: Duration,
+    /// How its sockets are set; `sim` has none.
+    pub sockets: SocketOptions,
     /// Direct descriptors in one ring's table (io-uring only), at most 32,768. The limit on open files holds for each.
     pub table_max: u16,
 }
@@ -85,8 +83,43 @@ impl Default for Config {
             recv_buffers: crate::limits::RECV_BUFFERS,
             recv_buffer_bytes: crate::limits::RECV_BUFFER_BYTES,
             connections_max: crate::limits::CONNECTIONS_MAX,
-            defer_accept: Duration::ZERO,
+            sockets: SocketOptions::default(),
             table_max: crate::limits::TABLE_MAX,
+        }
+    }
+}
+
+/// How sockets are set: those that are accepted as their listener, and those that connect. `None` leaves it to the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketOptions {
+    /// How many clients may wait at a listener to be accepted; the kernel cuts it to net.core.somaxconn.
+    pub backlog: u32,
+    /// How long the kernel keeps a new client back that has sent nothing yet, in whole seconds (TCP_DEFER_ACCEPT). Who speaks
+    /// at once is accepted with its first bytes, which saves a wake and a packet's work; zero accepts everybody at once, as
+    /// `sim` always does.
+    pub defer_accept: Duration,
+    /// Bytes of a receive queue (SO_RCVBUF, which the kernel doubles).
+    pub recv_buffer_bytes: Option<u32>,
+    /// Bytes of a send queue (SO_SNDBUF, which the kernel doubles).
+    pub send_buffer_bytes: Option<u32>,
+    /// Bytes not yet sent beyond which a socket is not writable (TCP_NOTSENT_LOWAT).
+    pub notsent_lowat_bytes: Option<u32>,
+    /// How long data may go unacknowledged before a connection is given up, in milliseconds (TCP_USER_TIMEOUT).
+    pub user_timeout: Option<Duration>,
+    /// How long a receive looks at the network card's queue before it sleeps, in microseconds (SO_BUSY_POLL).
+    pub busy_poll: Option<Duration>,
+}
+
+impl Default for SocketOptions {
+    fn default() -> SocketOptions {
+        SocketOptions {
+            backlog: crate::limits::LISTEN_BACKLOG,
+            defer_accept: Duration::ZERO,
+            recv_buffer_bytes: None,
+            send_buffer_bytes: None,
+            notsent_lowat_bytes: None,
+            user_timeout: None,
+            busy_poll: None,
         }
     }
 }

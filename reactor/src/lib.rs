@@ -23,7 +23,7 @@ pub mod wake;
 pub mod wheel;
 
 pub use backend::{Backend, Requested, Selected};
-pub use contract::{AcceptPause, Close, Config, Event, Gauges, Reactor};
+pub use contract::{AcceptPause, Close, Config, Event, Gauges, Reactor, SocketOptions};
 pub use pool::{Buffer, Lease, Pool};
 pub use slot::{Slot, SlotMap, Slots};
 pub use time::Nanos;

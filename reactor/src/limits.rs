@@ -40,7 +40,7 @@ pub const TABLE_MAX: u16 = 1 << 14;
 pub const CONNECTIONS_MAX: usize = 1 << crate::slot::INDEX_BITS;
 
 /// Backlog asked for with listen(2); the kernel cuts it to net.core.somaxconn.
-pub const LISTEN_BACKLOG: i32 = 65_535;
+pub const LISTEN_BACKLOG: u32 = 65_535;
 
 /// Longest pause of accepting before it is tried again, when no connection of our own was closed meanwhile.
 pub const ACCEPT_RETRY: Duration = Duration::from_millis(100);

@@ -19,7 +19,7 @@ mod series;
 mod storm;
 mod traffic;
 
-pub use machine::{Backend, Build, Generator, Host, Kernel, Lab, Machine, Server, Tls};
+pub use machine::{Backend, Build, Detected, Generator, Host, Kernel, Lab, Machine, Server, Tls};
 pub use memory::{Footprint, KernelMemory, MachineMemory, Memory, ProcessMemory, SlabGrowth};
 pub use series::{Arm, Series};
 pub use storm::{STORM_COUNTERS, Storm};
@@ -79,6 +79,8 @@ pub struct Summary {
     pub heartbeats: Heartbeats,
     /// The kernel under both sides.
     pub kernel: Kernel,
+    /// Settings that held the run back, as counters say.
+    pub detected: Vec<Detected>,
     /// Encryption; `None` for a run without.
     pub tls: Option<Tls>,
     /// The generator.
@@ -113,6 +115,7 @@ impl Default for Summary {
             server: None,
             heartbeats: Heartbeats::default(),
             kernel: Kernel::default(),
+            detected: Vec::new(),
             tls: None,
             generator: Generator::default(),
             machine: Machine::default(),

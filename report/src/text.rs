@@ -18,6 +18,9 @@ pub fn render(summary: &Summary, colour: bool) -> String {
     page.cost(summary);
     page.memory(summary);
     page.counters(summary);
+    for found in &summary.detected {
+        page.wrapped("held back: ", &format!("{}: {}; {}", found.knob, found.text, found.remedy));
+    }
     for warning in &summary.warnings {
         page.wrapped("warning: ", warning);
     }
@@ -72,7 +75,7 @@ fn known(value: Option<f64>, show: impl Fn(f64) -> String) -> String {
 }
 
 /// A sentence after a label, broken between words into lines that are indented under its beginning.
-pub(crate) fn wrap(label: &str, sentence: &str) -> Vec<String> {
+pub fn wrap(label: &str, sentence: &str) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = label.to_owned();
     for word in sentence.split(' ') {

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use throng_reactor::Backend;
+use throng_reactor::{Backend, SocketOptions};
 
 use crate::limits;
 
@@ -22,8 +22,8 @@ pub struct Config {
     pub connections_max: usize,
     /// See [`limits::LOGINS_MAX`].
     pub logins_max: usize,
-    /// See [`limits::DEFER_ACCEPT`].
-    pub defer_accept: Duration,
+    /// How its sockets are set; on what silent clients wait for, see [`limits::DEFER_ACCEPT`].
+    pub sockets: SocketOptions,
     /// See [`limits::LOGIN_TIMEOUT`].
     pub login_timeout: Duration,
     /// See [`limits::IDLE_TIMEOUT`].
@@ -55,7 +55,7 @@ impl Default for Config {
             cpus: Vec::new(),
             connections_max: throng_reactor::limits::CONNECTIONS_MAX,
             logins_max: limits::LOGINS_MAX,
-            defer_accept: limits::DEFER_ACCEPT,
+            sockets: SocketOptions { defer_accept: limits::DEFER_ACCEPT, ..SocketOptions::default() },
             login_timeout: limits::LOGIN_TIMEOUT,
             idle_timeout: limits::IDLE_TIMEOUT,
             outbox_bytes_max: limits::OUTBOX_BYTES_MAX,

@@ -144,7 +144,7 @@ impl Task {
         let reactor = throng_reactor::Config {
             number: self.me,
             connections_max: config.connections_max,
-            defer_accept: config.defer_accept,
+            sockets: config.sockets,
             recv_buffers: recv_buffers(config.shards),
             ..Default::default()
         };

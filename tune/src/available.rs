@@ -87,6 +87,11 @@ impl Available {
         Available { slab_before: reclaimable_slab(&meminfo), groups }
     }
 
+    /// The limit of the tightest of the cgroups; `None`: there is none.
+    pub fn limit_bytes(&self) -> Option<u64> {
+        self.groups.iter().filter_map(|group| number(&group.folder.join(group.version.limit))).min()
+    }
+
     /// Bytes that can be had now: MemAvailable without what sockets hold, or what the tightest cgroup leaves. `None` where
     /// /proc does not tell.
     pub fn bytes(&self) -> Option<u64> {

@@ -9,6 +9,9 @@ pub type Setting = (&'static str, String);
 /// set.
 pub const CHILD_EHASH: &str = "net.ipv4.tcp_child_ehash_entries";
 
+/// The sysctl that tells how many there are; it cannot be written.
+pub const EHASH: &str = "net.ipv4.tcp_ehash_entries";
+
 /// Entries of the table of connections: a power of two, one for each of `sockets` while the kernel allows as many. They
 /// cost 8 bytes each.
 pub fn ehash_entries(sockets: u64) -> u64 {
@@ -34,6 +37,11 @@ pub fn settings(sockets: u64) -> Vec<Setting> {
         // Everybody may leave at once. The kernel's default is half of the table.
         ("net.ipv4.tcp_max_tw_buckets", (ehash_entries(sockets) / 2).max(sockets).to_string()),
     ]
+}
+
+/// Whether a namespace is set so by its lab.
+pub fn sets(name: &str) -> bool {
+    name == EHASH || settings(0).iter().any(|(set, _)| *set == name)
 }
 
 #[cfg(test)]

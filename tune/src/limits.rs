@@ -85,3 +85,45 @@ pub const LOOPBACK_BACKLOG_MATTERS_CONNECTIONS: u64 = 10_000;
 
 /// The per-core backlog that was seen to be enough on loopback.
 pub const LOOPBACK_BACKLOG: u64 = 16_384;
+
+/// Memory mappings of a ring: its queues, its entries, its buffers.
+pub const MAPS_PER_RING: u64 = 3;
+
+/// Memory mappings of a thread: its stack and the guard below, and what its allocations take.
+pub const MAPS_PER_THREAD: u64 = 6;
+
+/// Memory mappings of a process before it has either.
+pub const MAPS_RESERVED: u64 = 1_000;
+
+/// From here on a table of descriptors may be full before the others are, since connections are spread by a hash.
+pub const CROWDED_TABLE_SHARE: f64 = 0.9;
+
+/// The divisor for connections that may be closed and unacknowledged at once where both ends are here.
+pub const ORPHANS_SHARE: u64 = 10;
+
+/// What the protocol and TCP put around a message.
+pub const FRAME_OVERHEAD_BYTES: u64 = 64;
+
+/// How many bytes of a queue the kernel counts for one of a message: a packet's buffer is a power of two.
+pub const SKB_SHARE: u64 = 2;
+
+/// Connections from which on what each may hold adds up to the machine's memory.
+pub const MANY_CONNECTIONS: u64 = 100_000;
+
+/// What one slow reader may hold in the kernel.
+pub const SLOW_READER_BYTES: u64 = 256 << 10;
+
+/// Pages of a socket that has something queued, in both directions.
+pub const PAGES_PER_BUSY_SOCKET: f64 = 2.5;
+
+/// Bytes of a page.
+pub const PAGE_BYTES: u64 = 4_096;
+
+/// Packets that a core takes in one go, at least: the kernel's default.
+pub const BUDGET_MIN: u64 = 300;
+
+/// Microseconds for them, at least: two of the kernel's ticks.
+pub const BUDGET_USECS_MIN: u64 = 2_000;
+
+/// Messages that a send queue should hold.
+pub const MESSAGES_QUEUED: u64 = 4;

@@ -1,59 +1,59 @@
 //! What the machine allows, read from /proc and /sys.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use crate::available::{Available, kib};
+use crate::knob::Place;
+use crate::knobs::{CONNTRACK_COUNT, KNOBS};
 
-/// Connection tracking, when its module is loaded: it sees every packet of loopback too.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Conntrack {
-    /// Connections that it tracks now.
-    pub count: u64,
-    /// Connections that it can track.
-    pub max: u64,
+/// What stands at the place of each knob, by its name, as the kernel writes it with single spaces.
+pub type Settings = BTreeMap<String, String>;
+
+/// A network card.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Card {
+    /// `eth0`.
+    pub name: String,
+    /// Its receive queues.
+    pub queues: u64,
 }
 
-/// What the machine allows. `None`: this kernel does not have it, so it limits nothing.
+/// What the machine allows, and how it is set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Machine {
+    /// Those settings that can be seen from here. What is missing this kernel lacks, or no namespace shows it.
+    pub settings: Settings,
     /// RLIMIT_NOFILE, the hard one: the commands raise the soft one to it.
     pub files_per_table: u64,
-    /// fs.nr_open: what root may raise RLIMIT_NOFILE to.
-    pub nr_open: u64,
-    /// fs.file-max: open files of the whole machine.
-    pub file_max: u64,
-    /// Whether it holds for this process: whoever has CAP_SYS_ADMIN goes beyond, and everybody else is refused meanwhile.
+    /// Whether fs.file-max holds for this process: whoever has CAP_SYS_ADMIN goes beyond, and everybody else is refused meanwhile.
     pub file_max_holds: bool,
-    /// Of those: in use now.
+    /// Open files of the whole machine now.
     pub files_used: u64,
-    /// fs.epoll.max_user_watches, per user.
-    pub epoll_max_user_watches: Option<u64>,
-    /// net.core.somaxconn: the longest accept queue.
-    pub somaxconn: u64,
-    /// net.core.netdev_max_backlog: packets per core that wait for the kernel; the host's, not a namespace's.
-    pub netdev_max_backlog: Option<u64>,
-    /// net.ipv4.ip_local_port_range, both ends included.
-    pub port_range: (u64, u64),
-    /// Ports of that range that net.ipv4.ip_local_reserved_ports keeps out.
-    pub ports_reserved: u64,
-    /// net.ipv4.tcp_max_tw_buckets: connections that may wait out their last minute.
-    pub tcp_max_tw_buckets: u64,
-    /// net.ipv4.tcp_ehash_entries: buckets of the table of connections; negative (a table shared with the host) counts as
-    /// its size.
-    pub tcp_ehash_entries: Option<u64>,
-    /// Connection tracking.
-    pub conntrack: Option<Conntrack>,
     /// RLIMIT_MEMLOCK, which rings count against; `None` for whoever may lock without limit (CAP_IPC_LOCK, which does not
     /// count in a user namespace).
     pub lockable_bytes: Option<u64>,
-    /// Threads that can still be started: kernel.threads-max and the cgroup's pids.max, less those that are there.
+    /// Threads that can still be started: kernel.threads-max and the cgroup's pids.max, less those that are there; `None`: no limit.
     pub threads_left: Option<u64>,
     /// Memory of the machine.
     pub memory_total_bytes: u64,
     /// Memory that can be had now: [`Available::bytes`].
     pub memory_available_bytes: u64,
+    /// The limit of the tightest memory cgroup; `None`: none.
+    pub cgroup_limit_bytes: Option<u64>,
+    /// Swap.
+    pub swap_bytes: u64,
+    /// Cores that are online.
+    pub cores: u64,
+    /// Nodes of memory.
+    pub numa_nodes: u64,
+    /// Network cards, without loopback and whatever is no device.
+    pub cards: Vec<Card>,
+    /// Queues of cards that hand packets to other cores (RPS).
+    pub rps_queues: u64,
 }
 
 impl Machine {
@@ -61,7 +61,16 @@ impl Machine {
     /// namespace shows.
     #[must_use]
     pub fn with_settings_of(self, host: &Machine) -> Machine {
-        Machine { netdev_max_backlog: self.netdev_max_backlog.or(host.netdev_max_backlog), ..self }
+        self.with_settings(&host.settings)
+    }
+
+    /// With those of these settings that cannot be seen from here.
+    #[must_use]
+    pub fn with_settings(mut self, settings: &Settings) -> Machine {
+        for (name, value) in settings {
+            self.settings.entry(name.clone()).or_insert_with(|| value.clone());
+        }
+        self
     }
 
     /// Reads this machine.
@@ -70,36 +79,129 @@ impl Machine {
     /// A file of /proc that every kernel has cannot be read or says something unexpected; the text names it.
     pub fn read() -> io::Result<Machine> {
         let memory = fs::read_to_string("/proc/meminfo").map_err(|error| about("/proc/meminfo", &error))?;
-        let available = Available::of_this_process().bytes().ok_or_else(|| odd("/proc/meminfo", &memory))?;
+        let available = Available::of_this_process();
+        let bytes = available.bytes().ok_or_else(|| odd("/proc/meminfo", &memory))?;
         let file_nr = words::<u64>("/proc/sys/fs/file-nr")?;
-        let ports = words::<u64>("/proc/sys/net/ipv4/ip_local_port_range")?;
-        let port_range = match ports[..] {
-            [low, high] => (low, high),
-            _ => return Err(odd("/proc/sys/net/ipv4/ip_local_port_range", &format!("{ports:?}"))),
-        };
-        let reserved = fs::read_to_string("/proc/sys/net/ipv4/ip_local_reserved_ports").unwrap_or_default();
+        let settings = settings();
+        if !settings.contains_key(PORT_RANGE) {
+            return Err(odd("/proc/sys/net/ipv4/ip_local_port_range", "nothing"));
+        }
+        let (cards, rps_queues) = cards();
         Ok(Machine {
+            settings,
             files_per_table: limits("Max open files")?.1,
-            nr_open: number("/proc/sys/fs/nr_open")?,
-            file_max: number("/proc/sys/fs/file-max")?,
             file_max_holds: !has_capability(CAP_SYS_ADMIN),
             files_used: file_nr.first().copied().unwrap_or(0),
-            epoll_max_user_watches: number("/proc/sys/fs/epoll/max_user_watches").ok(),
-            somaxconn: number("/proc/sys/net/core/somaxconn")?,
-            netdev_max_backlog: number("/proc/sys/net/core/netdev_max_backlog").ok(),
-            port_range,
-            ports_reserved: reserved_within(&reserved, port_range),
-            tcp_max_tw_buckets: number("/proc/sys/net/ipv4/tcp_max_tw_buckets")?,
-            tcp_ehash_entries: number::<i64>("/proc/sys/net/ipv4/tcp_ehash_entries")
-                .ok()
-                .map(i64::unsigned_abs),
-            conntrack: conntrack(),
             lockable_bytes: lockable_bytes()?,
             threads_left: threads_left(),
-            memory_total_bytes: kib(&memory, "MemTotal:").unwrap_or(available),
-            memory_available_bytes: available,
+            memory_total_bytes: kib(&memory, "MemTotal:").unwrap_or(bytes),
+            memory_available_bytes: bytes,
+            cgroup_limit_bytes: available.limit_bytes(),
+            swap_bytes: kib(&memory, "SwapTotal:").unwrap_or(0),
+            cores: std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64),
+            numa_nodes: folders("/sys/devices/system/node", "node").len() as u64,
+            cards,
+            rps_queues,
         })
     }
+
+    /// A setting as it stands there.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.settings.get(name).map(String::as_str)
+    }
+
+    /// A setting that is one number.
+    pub fn number(&self, name: &str) -> Option<u64> {
+        self.text(name)?.parse().ok()
+    }
+
+    /// A setting that is one number, and may be negative.
+    pub fn signed(&self, name: &str) -> Option<i64> {
+        self.text(name)?.parse().ok()
+    }
+
+    /// The numbers of a setting that has several; empty where it is not there.
+    pub fn numbers(&self, name: &str) -> Vec<u64> {
+        self.text(name).unwrap_or_default().split(' ').filter_map(|word| word.parse().ok()).collect()
+    }
+
+    /// The word in brackets of a setting that lists what may be chosen.
+    pub fn chosen(&self, name: &str) -> Option<&str> {
+        self.text(name)?.split(' ').find_map(|word| word.strip_prefix('[')?.strip_suffix(']'))
+    }
+
+    /// Ports that connections come from, both ends included.
+    pub fn port_range(&self) -> (u64, u64) {
+        match self.numbers(PORT_RANGE)[..] {
+            [low, high] => (low, high),
+            _ => (32_768, 60_999), // the kernel's own
+        }
+    }
+
+    /// How many of them are not kept out by net.ipv4.ip_local_reserved_ports.
+    pub fn ports(&self) -> u64 {
+        let (low, high) = self.port_range();
+        let reserved = reserved_within(self.text(RESERVED_PORTS).unwrap_or_default(), (low, high));
+        (high + 1).saturating_sub(low).saturating_sub(reserved)
+    }
+
+    /// Whether a port is kept out.
+    pub fn is_reserved(&self, port: u64) -> bool {
+        reserved_within(self.text(RESERVED_PORTS).unwrap_or_default(), (port, port)) > 0
+    }
+}
+
+const PORT_RANGE: &str = "net.ipv4.ip_local_port_range";
+const RESERVED_PORTS: &str = "net.ipv4.ip_local_reserved_ports";
+
+/// Where a sysctl is read and written.
+pub fn sysctl_path(name: &str) -> PathBuf {
+    Path::new("/proc/sys").join(name.replace('.', "/"))
+}
+
+/// What stands at the places of all knobs.
+fn settings() -> Settings {
+    let places = KNOBS.iter().filter_map(|knob| match knob.place {
+        Place::Sysctl => Some((knob.name, sysctl_path(knob.name))),
+        Place::File(path) => Some((knob.name, path.into())),
+        Place::Boot(_) if knob.name.contains('.') => Some((knob.name, sysctl_path(knob.name))),
+        _ => None,
+    });
+    let more = [(CONNTRACK_COUNT, sysctl_path(CONNTRACK_COUNT))];
+    let value = |(name, path): (&str, PathBuf)| {
+        let text = fs::read_to_string(path).ok()?;
+        Some((name.to_owned(), text.split_whitespace().collect::<Vec<_>>().join(" ")))
+    };
+    places.chain(more).filter_map(value).collect()
+}
+
+/// The folders below one whose name begins so and goes on with a number.
+fn folders(path: &str, begin: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    let is_one = |entry: &fs::DirEntry| {
+        let name = entry.file_name();
+        let rest = name.to_str().and_then(|name| name.strip_prefix(begin));
+        rest.is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    entries.filter(is_one).map(|entry| entry.path()).collect()
+}
+
+/// The network cards, and how many of their queues hand packets on.
+fn cards() -> (Vec<Card>, u64) {
+    let entries = fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
+    let (mut cards, mut handing_on) = (Vec::new(), 0);
+    for entry in entries.filter(|entry| entry.path().join("device").exists()) {
+        let queues = folders(&entry.path().join("queues").to_string_lossy(), "rx-");
+        let hands_on = |queue: &&PathBuf| {
+            let mask = fs::read_to_string(queue.join("rps_cpus")).unwrap_or_default();
+            mask.chars().any(|digit| digit.is_ascii_hexdigit() && digit != '0')
+        };
+        handing_on += queues.iter().filter(hands_on).count() as u64;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        cards.push(Card { name, queues: queues.len().max(1) as u64 });
+    }
+    cards.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    (cards, handing_on)
 }
 
 fn about(path: &str, error: &io::Error) -> io::Error {
@@ -159,12 +261,6 @@ fn threads_left() -> Option<u64> {
     [left, pids_left()].into_iter().flatten().min()
 }
 
-fn conntrack() -> Option<Conntrack> {
-    let max = number("/proc/sys/net/netfilter/nf_conntrack_max").ok()?;
-    let count = number("/proc/sys/net/netfilter/nf_conntrack_count").unwrap_or(0);
-    Some(Conntrack { count, max })
-}
-
 /// Threads that this process's cgroup (version 2) and those above it leave; `None` where nothing is limited.
 fn pids_left() -> Option<u64> {
     let text = fs::read_to_string("/proc/self/cgroup").ok()?;
@@ -202,8 +298,11 @@ mod tests {
     #[test]
     fn this_machine_can_be_read() {
         let machine = Machine::read().unwrap();
-        assert!(machine.files_per_table > 0 && machine.memory_available_bytes > 0, "{machine:?}");
-        assert!(machine.port_range.0 < machine.port_range.1, "{machine:?}");
+        assert!(
+            machine.files_per_table > 0 && machine.memory_available_bytes > 0 && machine.numa_nodes > 0,
+            "{machine:?}"
+        );
+        assert!(machine.port_range().0 < machine.port_range().1, "{machine:?}");
     }
 
     #[test]

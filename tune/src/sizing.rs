@@ -126,10 +126,9 @@ mod tests {
         let side = |backend| Side { threads: 1, fullest: 5_000_000, backend };
         let from = Sources { addresses: 1, targets: 1, loopback: true };
         let target = Target {
-            connections: 5_000_000,
-            connect_rate_per_s: 100_000.0,
             server: Some(side(Backend::IoUring)),
             generator: Some((side(Backend::UserSpace), from)),
+            ..Target::of(5_000_000)
         };
         let memory = Memory::of(&target, 20_000);
         assert_eq!((memory.kernel, memory.user), (20_900_000_000, 1_280_000_000));
@@ -141,12 +140,8 @@ mod tests {
         let from = Sources { addresses: 313, targets: 1, loopback: true };
         let memory = |threads, backend| {
             let side = Side { threads, fullest: fullest_thread(2_500_000, threads), backend };
-            let target = Target {
-                connections: 2_500_000,
-                connect_rate_per_s: 75_000.0,
-                server: Some(side),
-                generator: Some((side, from)),
-            };
+            let target =
+                Target { server: Some(side), generator: Some((side, from)), ..Target::of(2_500_000) };
             Memory::of(&target, 20_000)
         };
         let uring = memory(1, Backend::IoUring);

@@ -1,6 +1,6 @@
 //! What is asked of the machine.
 
-use crate::limits::CONNECTIONS_PER_RING;
+use crate::limits::{CONNECTIONS_PER_RING, SOMAXCONN};
 
 /// How a side talks to the kernel, and so what holds its connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,11 +54,40 @@ pub struct Sources {
     pub loopback: bool,
 }
 
+/// What Throng asks of its own sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sockets {
+    /// The queue that each listener asks for.
+    pub backlog: u64,
+    /// Bytes of a receive queue, where it is not left to the kernel.
+    pub rcvbuf: Option<u64>,
+    /// Bytes of a send queue, where it is not left to the kernel.
+    pub sndbuf: Option<u64>,
+    /// How long data may go unacknowledged, where it is not left to the kernel.
+    pub user_timeout_ms: Option<u64>,
+}
+
+impl Default for Sockets {
+    fn default() -> Sockets {
+        Sockets { backlog: SOMAXCONN, rcvbuf: None, sndbuf: None, user_timeout_ms: None }
+    }
+}
+
 /// What a run wants from this machine.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Target {
     /// Connections at the run's height.
     pub connections: u64,
+    /// Connections that are made once more within a minute, because a storm closed them.
+    pub reconnects: u64,
+    /// Messages per second of all users together, at the most.
+    pub rate_per_s: f64,
+    /// Bytes of a message.
+    pub payload_bytes: u64,
+    /// The server's port, where it is known.
+    pub listen_port: Option<u16>,
+    /// How its sockets are set.
+    pub sockets: Sockets,
     /// New connections per second, at the steepest.
     pub connect_rate_per_s: f64,
     /// The server, if it runs here.
@@ -68,10 +97,35 @@ pub struct Target {
 }
 
 impl Target {
+    /// So many connections that nobody here has an end of, and that carry nothing: to be filled in.
+    pub fn of(connections: u64) -> Target {
+        Target {
+            connections,
+            reconnects: 0,
+            rate_per_s: 0.0,
+            payload_bytes: 0,
+            listen_port: None,
+            sockets: Sockets::default(),
+            connect_rate_per_s: 0.0,
+            server: None,
+            generator: None,
+        }
+    }
+
     /// The sides that run here.
     pub(crate) fn sides(&self) -> impl Iterator<Item = (&'static str, Side)> {
         let server = self.server.map(|side| ("server", side));
         server.into_iter().chain(self.generator.map(|(side, _)| ("generator", side)))
+    }
+
+    /// Whether both sides are here, so that no packet leaves the machine.
+    pub fn is_local(&self) -> bool {
+        self.server.is_some() && self.generator.is_some()
+    }
+
+    /// Whether packets go over loopback.
+    pub fn uses_loopback(&self) -> bool {
+        self.server.is_some() && self.generator.is_some_and(|(side, _)| side.has_sockets())
     }
 
     /// Sockets that the run opens here: two per connection when both ends are here, and the kernel's.

@@ -1,39 +1,90 @@
 //! Each limit that forbids a run is named, with the value that the run needs; what fits is left in peace.
 
 use throng_tune::{
-    Backend, Conntrack, Finding, Machine, Severity, Side, Sources, Target, check, fullest_thread,
+    Backend, Card, KNOBS, Line, Machine, Side, Sockets, Sources, Target, Verdict, audit, check,
+    fullest_thread, render,
 };
 
 const MIB: u64 = 1 << 20;
 
 /// A machine with room for a million connections.
 fn machine() -> Machine {
+    let settings = [
+        ("fs.nr_open", "1048576"),
+        ("fs.file-max", "4000000"),
+        ("fs.epoll.max_user_watches", "5000000"),
+        ("vm.max_map_count", "65530"),
+        ("vm.min_free_kbytes", "67584"),
+        ("vm.swappiness", "60"),
+        ("transparent huge pages", "always [madvise] never"),
+        ("net.core.somaxconn", "4096"),
+        ("net.core.netdev_max_backlog", "16384"),
+        ("net.core.netdev_budget", "300"),
+        ("net.core.netdev_budget_usecs", "8000"),
+        ("net.core.busy_poll", "0"),
+        ("net.core.busy_read", "0"),
+        ("net.core.default_qdisc", "pfifo_fast"),
+        ("net.core.rmem_max", "4194304"),
+        ("net.core.wmem_max", "4194304"),
+        ("net.ipv4.ip_local_port_range", "10000 65535"),
+        ("net.ipv4.ip_local_reserved_ports", ""),
+        ("net.ipv4.neigh.default.gc_thresh3", "1024"),
+        ("net.ipv4.tcp_congestion_control", "cubic"),
+        ("net.ipv4.tcp_ehash_entries", "1048576"),
+        ("net.ipv4.tcp_fin_timeout", "60"),
+        ("net.ipv4.tcp_keepalive_time", "7200"),
+        ("net.ipv4.tcp_max_orphans", "131072"),
+        ("net.ipv4.tcp_max_syn_backlog", "4096"),
+        ("net.ipv4.tcp_max_tw_buckets", "1048576"),
+        ("net.ipv4.tcp_mem", "287898 383866 575796"),
+        ("net.ipv4.tcp_migrate_req", "1"),
+        ("net.ipv4.tcp_notsent_lowat", "4294967295"),
+        ("net.ipv4.tcp_retries2", "15"),
+        ("net.ipv4.tcp_rmem", "4096 131072 33554432"),
+        ("net.ipv4.tcp_slow_start_after_idle", "1"),
+        ("net.ipv4.tcp_syn_retries", "6"),
+        ("net.ipv4.tcp_synack_retries", "5"),
+        ("net.ipv4.tcp_syncookies", "1"),
+        ("net.ipv4.tcp_tw_reuse", "2"),
+        ("net.ipv4.tcp_wmem", "4096 16384 4194304"),
+    ];
     Machine {
+        settings: settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
         files_per_table: 20_000,
-        nr_open: 1_048_576,
-        file_max: 4_000_000,
         file_max_holds: true,
         files_used: 1_000,
-        epoll_max_user_watches: Some(5_000_000),
-        somaxconn: 4_096,
-        netdev_max_backlog: Some(16_384),
-        port_range: (10_000, 65_535),
-        ports_reserved: 0,
-        tcp_max_tw_buckets: 1_048_576,
-        tcp_ehash_entries: Some(1 << 20),
-        conntrack: None,
         lockable_bytes: Some(8 * MIB),
         threads_left: Some(10_000),
         memory_total_bytes: 24_576 * MIB,
         memory_available_bytes: 22_000 * MIB,
+        cgroup_limit_bytes: None,
+        swap_bytes: 0,
+        cores: 2,
+        numa_nodes: 1,
+        cards: vec![Card { name: "eth0".to_owned(), queues: 2 }],
+        rps_queues: 0,
     }
+}
+
+fn set(machine: &mut Machine, name: &str, value: &str) {
+    machine.settings.insert(name.to_owned(), value.to_owned());
 }
 
 /// `connections` with both ends here, over epoll with `threads` threads a side.
 fn target(connections: u64, threads: u64) -> Target {
     let side = Side { threads, fullest: fullest_thread(connections, threads), backend: Backend::Epoll };
     let sources = Sources { addresses: connections.div_ceil(8_000), targets: 1, loopback: true };
-    Target { connections, connect_rate_per_s: 10_000.0, server: Some(side), generator: Some((side, sources)) }
+    Target {
+        connections,
+        reconnects: 0,
+        rate_per_s: 1_000.0,
+        payload_bytes: 100,
+        listen_port: Some(7_400),
+        sockets: Sockets::default(),
+        connect_rate_per_s: 10_000.0,
+        server: Some(side),
+        generator: Some((side, sources)),
+    }
 }
 
 /// `connections` with both ends here, over io_uring with a thread a side.
@@ -45,10 +96,10 @@ fn over_rings(connections: u64) -> Target {
     target
 }
 
-fn only(findings: &[Finding]) -> (&str, &str, Severity) {
-    match findings {
-        [finding] => (finding.name, &finding.needed, finding.severity),
-        other => panic!("expected one finding: {other:#?}"),
+fn only(lines: &[Line]) -> (&str, &str, bool) {
+    match lines {
+        [line] => (line.knob.name, &line.needed, line.refuses),
+        other => panic!("expected one line: {other:#?}"),
     }
 }
 
@@ -61,22 +112,22 @@ fn what_fits_is_left_in_peace() {
 #[test]
 fn each_limit_is_named_with_what_is_needed() {
     type Change = fn(&mut Target, &mut Machine);
-    let cases: [(&str, &str, Severity, Change); 13] = [
-        ("fs.file-max", "201064", Severity::Blocker, |_, machine| machine.file_max = 150_000),
-        ("fs.epoll.max_user_watches", "200000", Severity::Blocker, |_, machine| {
-            machine.epoll_max_user_watches = Some(199_999);
+    let refused = true;
+    let cases: [(&str, &str, bool, Change); 25] = [
+        ("fs.file-max", "201064", refused, |_, machine| set(machine, "fs.file-max", "150000")),
+        ("fs.epoll.max_user_watches", "200000", refused, |_, machine| {
+            set(machine, "fs.epoll.max_user_watches", "199999");
         }),
-        ("RLIMIT_MEMLOCK", "10665984", Severity::Blocker, |target, _| {
+        ("vm.max_map_count", "1060", refused, |_, machine| set(machine, "vm.max_map_count", "1059")),
+        ("RLIMIT_MEMLOCK", "10665984", refused, |target, _| {
             // 62 rings a side, of 84 KiB each.
             *target = over_rings(1_000_000);
         }),
-        ("threads that can be started", "36", Severity::Blocker, |_, machine| {
-            machine.threads_left = Some(35);
-        }),
+        ("kernel.threads-max", "36", refused, |_, machine| machine.threads_left = Some(35)),
         (
             "net.ipv4.ip_local_port_range",
             "100000 ports for each pair of source and target address",
-            Severity::Blocker,
+            refused,
             |target, _| {
                 if let Some((_, sources)) = &mut target.generator {
                     sources.addresses = 1;
@@ -86,52 +137,89 @@ fn each_limit_is_named_with_what_is_needed() {
         (
             "net.ipv4.ip_local_port_range",
             "66668 ports for each pair of source and target address",
-            Severity::Advice,
+            !refused,
             |target, _| {
                 if let Some((_, sources)) = &mut target.generator {
                     sources.addresses = 3;
                 }
             },
         ),
-        ("memory available", "2.17 GB", Severity::Blocker, |_, machine| {
-            machine.memory_available_bytes = 2_000 * MIB;
+        ("net.ipv4.ip_local_reserved_ports", "the listeners' ports alone", refused, |_, machine| {
+            set(machine, "net.ipv4.ip_local_reserved_ports", "10000-65000");
         }),
-        ("net.netfilter.nf_conntrack_max", "120010", Severity::Blocker, |_, machine| {
-            machine.conntrack = Some(Conntrack { count: 10, max: 65_536 });
+        ("net.ipv4.tcp_tw_reuse", "2", !refused, |target, machine| {
+            target.reconnects = 100_000;
+            if let Some((_, sources)) = &mut target.generator {
+                sources.addresses = 3;
+            }
+            target.connections = 80_000;
+            set(machine, "net.ipv4.tcp_tw_reuse", "0");
         }),
-        ("fs.file-max", "201064", Severity::Advice, |_, machine| {
-            machine.file_max = 150_000;
+        ("memory available", "2.17 GB", refused, |_, machine| machine.memory_available_bytes = 2_000 * MIB),
+        ("memory.max", "1.02 GB", refused, |_, machine| machine.cgroup_limit_bytes = Some(900 * MIB)),
+        ("net.netfilter.nf_conntrack_max", "120010", refused, |_, machine| {
+            set(machine, "net.netfilter.nf_conntrack_max", "65536");
+            set(machine, "net.netfilter.nf_conntrack_count", "10");
+        }),
+        ("fs.file-max", "201064", !refused, |_, machine| {
+            set(machine, "fs.file-max", "150000");
             machine.file_max_holds = false;
         }),
-        ("net.core.somaxconn", "10000", Severity::Advice, |target, _| target.connect_rate_per_s = 1e6),
-        ("net.core.netdev_max_backlog", "16384", Severity::Advice, |_, machine| {
-            machine.netdev_max_backlog = Some(1_000);
+        ("net.core.somaxconn", "10000", !refused, |target, _| target.connect_rate_per_s = 1e6),
+        ("listen backlog", "100", !refused, |target, _| target.sockets.backlog = 99),
+        ("net.ipv4.tcp_max_syn_backlog", "134", !refused, |_, machine| {
+            set(machine, "net.ipv4.tcp_syncookies", "0");
+            set(machine, "net.ipv4.tcp_max_syn_backlog", "133");
         }),
-        ("net.ipv4.tcp_ehash_entries", "262144", Severity::Advice, |_, machine| {
-            machine.tcp_ehash_entries = Some(65_536);
+        ("net.ipv4.tcp_migrate_req", "1", !refused, |target, machine| {
+            *target = self::target(180_000, 10);
+            set(machine, "net.ipv4.tcp_migrate_req", "0");
         }),
-        ("net.ipv4.tcp_max_tw_buckets", "100000", Severity::Advice, |_, machine| {
-            machine.tcp_max_tw_buckets = 8_192;
+        ("net.core.netdev_max_backlog", "16384", !refused, |_, machine| {
+            set(machine, "net.core.netdev_max_backlog", "1000");
+        }),
+        ("net.core.netdev_budget", "300", !refused, |_, machine| {
+            set(machine, "net.core.netdev_budget", "30");
+        }),
+        ("net.ipv4.tcp_ehash_entries", "262144", !refused, |_, machine| {
+            set(machine, "net.ipv4.tcp_ehash_entries", "-65536");
+        }),
+        ("net.ipv4.tcp_max_tw_buckets", "100000", !refused, |_, machine| {
+            set(machine, "net.ipv4.tcp_max_tw_buckets", "8192");
+        }),
+        ("net.ipv4.tcp_max_orphans", "10000", !refused, |_, machine| {
+            set(machine, "net.ipv4.tcp_max_orphans", "9999");
+        }),
+        ("net.ipv4.tcp_mem", "5000 pages", !refused, |_, machine| {
+            set(machine, "net.ipv4.tcp_mem", "1000 2000 4000");
+        }),
+        ("net.ipv4.tcp_rmem", "at least 120128 for a message", !refused, |target, machine| {
+            target.payload_bytes = 60_000;
+            set(machine, "net.ipv4.tcp_rmem", "4096 8192 8192");
+            set(machine, "net.ipv4.tcp_wmem", "4096 16384 4194304");
+        }),
+        ("net.ipv4.tcp_wmem", "at least 120128 for a message", !refused, |target, machine| {
+            target.payload_bytes = 60_000;
+            set(machine, "net.ipv4.tcp_wmem", "4096 8192 8192");
         }),
     ];
-    for (name, needed, severity, change) in cases {
+    for (name, needed, refuses, change) in cases {
         let (mut target, mut machine) = (target(100_000, 10), machine());
         change(&mut target, &mut machine);
-        let findings = check(&target, &machine);
-        assert_eq!(only(&findings), (name, needed, severity), "{name}");
-        assert!(!findings[0].remedy.is_empty() && !findings[0].now.is_empty(), "{:?}", findings[0]);
+        let lines = check(&target, &machine);
+        assert_eq!(lines.len(), 1, "{name}: {lines:#?}");
+        assert_eq!(only(&lines), (name, needed, refuses), "{name}");
+        assert!(!lines[0].remedy.is_empty() && !lines[0].now.is_empty(), "{:?}", lines[0]);
     }
 }
 
 #[test]
-fn too_few_threads_of_epoll_are_named_once_for_each_side_with_how_many_are_enough() {
-    let findings = check(&target(100_000, 2), &machine());
-    let sides: Vec<(&str, &str)> = findings.iter().map(|found| (found.name, found.needed.as_str())).collect();
-    assert_eq!(sides, [("RLIMIT_NOFILE", "52566"); 2]);
-    assert!(findings[0].remedy.starts_with("--shards 6 "), "{}", findings[0]);
-    assert!(findings[1].remedy.starts_with("--threads 6 "), "{}", findings[1]);
+fn too_few_threads_of_epoll_are_named_with_how_many_are_enough_on_each_side() {
+    let lines = check(&target(100_000, 2), &machine());
+    assert_eq!(only(&lines), ("RLIMIT_NOFILE", "52566", true));
+    assert!(lines[0].remedy.contains("--shards 6 and --threads 6, "), "{}", lines[0]);
     // 2 x (20,000 - 66) / 1.05
-    assert_eq!(findings[0].fits, Some(37_969));
+    assert_eq!(lines[0].fits, Some(37_969));
     assert_eq!(check(&target(100_000, 6), &machine()), []);
     assert_eq!(check(&target(37_969, 2), &machine()), []);
 }
@@ -140,7 +228,7 @@ fn too_few_threads_of_epoll_are_named_once_for_each_side_with_how_many_are_enoug
 fn rings_need_no_threads_of_their_own_and_no_watches() {
     let mut machine = machine();
     machine.lockable_bytes = None;
-    machine.epoll_max_user_watches = Some(1);
+    set(&mut machine, "fs.epoll.max_user_watches", "1");
     assert_eq!(check(&over_rings(1_000_000), &machine), []);
 }
 
@@ -148,13 +236,15 @@ fn rings_need_no_threads_of_their_own_and_no_watches() {
 fn the_most_that_fits_is_told_and_fits() {
     type Change = fn(&mut Machine);
     let cases: [(&str, Change); 4] = [
-        ("fs.file-max", |machine| machine.file_max = 150_000),
-        ("fs.epoll.max_user_watches", |machine| machine.epoll_max_user_watches = Some(50_001)),
-        ("net.ipv4.ip_local_port_range", |machine| machine.port_range = (30_000, 31_000)),
+        ("fs.file-max", |machine| set(machine, "fs.file-max", "150000")),
+        ("fs.epoll.max_user_watches", |machine| set(machine, "fs.epoll.max_user_watches", "50001")),
+        ("net.ipv4.ip_local_port_range", |machine| {
+            set(machine, "net.ipv4.ip_local_port_range", "30000 31000");
+        }),
         ("memory available", |machine| machine.memory_available_bytes = 2_000 * MIB),
     ];
     for (name, change) in cases {
-        let blockers = |connections: u64| -> Vec<Finding> {
+        let blockers = |connections: u64| -> Vec<Line> {
             let mut target = target(connections, 10);
             if let Some((_, sources)) = &mut target.generator {
                 sources.addresses = 13;
@@ -162,10 +252,10 @@ fn the_most_that_fits_is_told_and_fits() {
             let mut machine = machine();
             change(&mut machine);
             let found = check(&target, &machine).into_iter();
-            found.filter(|finding| finding.severity == Severity::Blocker).collect()
+            found.filter(|line| line.refuses).collect()
         };
         let fits = match &blockers(100_000)[..] {
-            [one] if one.name == name => one.fits.unwrap(),
+            [one] if one.knob.name == name => one.fits.unwrap(),
             other => panic!("{name}: {other:#?}"),
         };
         assert_eq!(blockers(fits), [], "{name}: {fits} fit");
@@ -178,10 +268,15 @@ fn the_most_that_fits_is_told_and_fits() {
 fn two_and_a_half_million_connections_fit_24_gib_and_three_do_not() {
     let mut machine = machine();
     machine.lockable_bytes = None;
-    machine.file_max = 100_000_000;
     machine.memory_available_bytes = 24_700_000_000;
-    machine.tcp_ehash_entries = Some(8 << 20);
-    machine.tcp_max_tw_buckets = 5_000_000;
+    for (name, value) in [
+        ("fs.file-max", "100000000"),
+        ("net.ipv4.tcp_ehash_entries", "8388608"),
+        ("net.ipv4.tcp_max_tw_buckets", "5000000"),
+        ("net.ipv4.tcp_max_orphans", "300000"),
+    ] {
+        set(&mut machine, name, value);
+    }
     assert_eq!(check(&over_rings(2_500_000), &machine), []);
     assert_eq!(only(&check(&over_rings(3_000_000), &machine)).0, "memory available");
 }
@@ -189,7 +284,8 @@ fn two_and_a_half_million_connections_fit_24_gib_and_three_do_not() {
 #[test]
 fn a_connection_tracker_without_a_rule_is_no_matter() {
     let mut machine = machine();
-    machine.conntrack = Some(Conntrack { count: 0, max: 50_000 });
+    set(&mut machine, "net.netfilter.nf_conntrack_max", "50000");
+    set(&mut machine, "net.netfilter.nf_conntrack_count", "0");
     assert_eq!(check(&target(100_000, 10), &machine), []);
 }
 
@@ -198,17 +294,105 @@ fn a_server_elsewhere_costs_nothing_here() {
     let mut target = target(100_000, 10);
     target.server = None;
     let mut machine = machine();
-    machine.file_max = 110_000;
-    machine.netdev_max_backlog = Some(1_000);
+    set(&mut machine, "fs.file-max", "110000");
+    set(&mut machine, "net.core.netdev_max_backlog", "1000");
+    set(&mut machine, "net.ipv4.tcp_tw_reuse", "1");
     assert_eq!(check(&target, &machine), []);
 }
 
 #[test]
-fn blockers_come_first() {
+fn what_refuses_comes_first() {
     let mut machine = machine();
-    machine.tcp_max_tw_buckets = 1;
+    set(&mut machine, "net.ipv4.tcp_max_tw_buckets", "1");
     machine.memory_available_bytes = 0;
-    let severities: Vec<Severity> =
-        check(&target(100_000, 10), &machine).iter().map(|finding| finding.severity).collect();
-    assert_eq!(severities, [Severity::Blocker, Severity::Advice]);
+    let refuses: Vec<bool> = check(&target(100_000, 10), &machine).iter().map(|line| line.refuses).collect();
+    assert_eq!(refuses, [true, false]);
+}
+
+#[test]
+fn what_only_may_hurt_is_told_apart_from_what_does() {
+    type Change = fn(&mut Target, &mut Machine);
+    let cases: [(&str, Verdict, Change); 16] = [
+        ("net.ipv4.tcp_syncookies", Verdict::Risky, |_, machine| {
+            set(machine, "net.ipv4.tcp_syncookies", "2");
+        }),
+        ("net.ipv4.tcp_syn_retries", Verdict::Risky, |_, machine| {
+            set(machine, "net.ipv4.tcp_syn_retries", "0");
+        }),
+        ("net.ipv4.tcp_tw_reuse", Verdict::Risky, |_, machine| set(machine, "net.ipv4.tcp_tw_reuse", "0")),
+        ("net.ipv4.ip_local_reserved_ports", Verdict::Risky, |target, _| target.listen_port = Some(20_000)),
+        ("vm.min_free_kbytes", Verdict::Risky, |_, machine| set(machine, "vm.min_free_kbytes", "1024")),
+        ("vm.min_free_kbytes", Verdict::Wasteful, |_, machine| set(machine, "vm.min_free_kbytes", "4194304")),
+        ("vm.swappiness", Verdict::Risky, |_, machine| machine.swap_bytes = 1 << 30),
+        ("transparent huge pages", Verdict::Wasteful, |_, machine| {
+            set(machine, "transparent huge pages", "[always] madvise never");
+        }),
+        ("net.core.busy_poll", Verdict::Wasteful, |_, machine| set(machine, "net.core.busy_poll", "50")),
+        ("net.ipv4.tcp_congestion_control", Verdict::Risky, |_, machine| {
+            set(machine, "net.ipv4.tcp_congestion_control", "bbr");
+        }),
+        ("net.ipv4.tcp_retries2", Verdict::Risky, |_, machine| set(machine, "net.ipv4.tcp_retries2", "3")),
+        ("net.ipv4.tcp_fin_timeout", Verdict::Wasteful, |_, machine| {
+            set(machine, "net.ipv4.tcp_fin_timeout", "600");
+        }),
+        ("TCP_USER_TIMEOUT", Verdict::Risky, |target, _| target.sockets.user_timeout_ms = Some(100)),
+        ("SO_RCVBUF", Verdict::Wasteful, |target, _| target.sockets.rcvbuf = Some(65_536)),
+        ("network card queues", Verdict::Risky, |target, machine| {
+            target.generator = None;
+            machine.cores = 16;
+            machine.rps_queues = 2;
+        }),
+        ("NUMA nodes", Verdict::Risky, |_, machine| machine.numa_nodes = 2),
+    ];
+    for (name, verdict, change) in cases {
+        let (mut target, mut machine) = (target(10_000, 2), machine());
+        change(&mut target, &mut machine);
+        let lines = audit(&target, &machine);
+        let line = lines.iter().find(|line| line.knob.name == name).unwrap();
+        assert_eq!(line.verdict, verdict, "{line:?}");
+        assert!(!line.remedy.is_empty() && !line.because.is_empty(), "{line:?}");
+        let others = lines.iter().filter(|line| line.knob.name != name);
+        let odd: Vec<&Line> =
+            others.filter(|line| !matches!(line.verdict, Verdict::Ok | Verdict::Unknown)).collect();
+        assert!(odd.is_empty(), "{name}: {odd:#?}");
+    }
+}
+
+#[test]
+fn a_kernel_that_lacks_a_setting_or_hides_it_is_told_so() {
+    let mut machine = machine();
+    machine.settings.clear();
+    set(&mut machine, "net.ipv4.ip_local_port_range", "10000 65535");
+    let lines = audit(&target(1_000, 2), &machine);
+    assert!(lines.iter().all(|line| line.verdict != Verdict::Blocks), "{lines:#?}");
+    let hidden = lines.iter().find(|line| line.knob.name == "net.core.somaxconn").unwrap();
+    assert_eq!((hidden.verdict, hidden.now.as_str()), (Verdict::Unknown, "-"));
+}
+
+#[test]
+fn every_knob_says_what_it_is_and_where_its_rule_comes_from() {
+    let mut names: Vec<&str> = KNOBS.iter().map(|knob| knob.name).collect();
+    names.sort_unstable();
+    let all = names.len();
+    names.dedup();
+    assert_eq!(names.len(), all, "no name stands twice");
+    for knob in KNOBS {
+        for text in [knob.what, knob.why, knob.risk, knob.source] {
+            assert!(text.len() > 3, "{knob:?}: {text}");
+        }
+        let text = throng_tune::describe(knob);
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    }
+}
+
+#[test]
+fn an_audit_shows_what_needs_a_look_first() {
+    let mut machine = machine();
+    set(&mut machine, "net.core.somaxconn", "16");
+    let text = render(&audit(&target(100_000, 10), &machine));
+    assert!(text.starts_with("In the way of the target (1)\n  net.core.somaxconn"), "{text}");
+    assert!(text.contains("do   sysctl -w net.core.somaxconn=100"), "{text}");
+    assert!(text.trim_end().ends_with("1 in the way, of which `throng run` sets 1 in its lab."), "{text}");
+    let fits = render(&audit(&target(1_000, 2), &self::machine()));
+    assert!(fits.trim_end().ends_with("The target fits."), "{fits}");
 }

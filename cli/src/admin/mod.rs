@@ -6,6 +6,7 @@
 mod client;
 mod server;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::TcpListener;
 
@@ -72,6 +73,8 @@ pub(crate) struct ServerFigures {
     pub(crate) backend_reason: String,
     /// For how long clients that say nothing are left to the kernel.
     pub(crate) defer_accept_s: Option<f64>,
+    /// What its sockets are set to, by the names of the options; what is left to the kernel is missing.
+    pub(crate) socket_options: BTreeMap<String, String>,
     /// Its cores; empty: any.
     pub(crate) cpus: Vec<u32>,
     /// Connections of the fullest shard by the average of all shards; `None` while nobody is connected.

@@ -7,6 +7,7 @@ mod forward;
 mod plan;
 mod series;
 mod sides;
+mod tune;
 pub(crate) mod values;
 
 use std::net::SocketAddr;
@@ -24,6 +25,9 @@ pub(crate) use forward::forward;
 pub(crate) use plan::PlanFlags;
 pub(crate) use series::{JudgingFlags, SeriesFlags};
 pub(crate) use sides::{BackendFlag, EngineName, FiguresFlags, GeneratorFlags, ReportFlags, ServerFlags};
+pub(crate) use tune::{
+    ApplyArgs, JournalFlag, Role, RollbackArgs, SweepArgs, TargetFlags, TuneCommand, TunePlanArgs,
+};
 
 /// How many people can one machine keep connected, what does each of them cost, and did a change make that better?
 #[derive(Parser, Debug)]
@@ -63,6 +67,9 @@ pub(crate) enum Command {
     /// The scenarios that come with Throng
     #[command(subcommand)]
     Scenario(ScenarioCommand),
+    /// Which settings of the machine hold it back
+    #[command(subcommand)]
+    Tune(TuneCommand),
 }
 
 /// `throng run`.
@@ -178,6 +185,11 @@ pub(crate) struct LocalFlags {
     /// Without the flag there is one wherever root's rights or a user namespace allow it
     #[arg(long, help_heading = "How it runs", conflicts_with = "no_lab")]
     pub(crate) lab: bool,
+
+    /// Set this in the lab, over what it is set to by itself, as net.ipv4.tcp_rmem='4096 16384 262144'; repeatable. Insists on a lab:
+    /// the host's settings are not touched
+    #[arg(long, value_name = "NAME=VALUE", value_parser = values::sysctl, help_heading = "How it runs", conflicts_with = "no_lab")]
+    pub(crate) sysctl: Vec<(String, String)>,
 
     /// Run on the host's loopback, with the host's settings
     #[arg(long, help_heading = "How it runs")]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use throng_loadgen::Network;
-use throng_reactor::Requested;
+use throng_reactor::{Requested, SocketOptions};
 use throng_report::Threshold;
 use throng_report::schema::Validity;
 
@@ -40,6 +40,31 @@ pub(crate) struct ServerFlags {
     #[arg(long, value_name = "TIME", value_parser = values::time)]
     pub(crate) defer_accept: Option<Duration>,
 
+    /// How many clients may wait at each listener to be accepted; net.core.somaxconn cuts it [default: 65535]
+    #[arg(long, value_name = "N", value_parser = values::positive)]
+    pub(crate) listen_backlog: Option<u64>,
+
+    /// Bytes of each connection's receive queue (SO_RCVBUF), which the kernel doubles [default: the kernel sizes it by need]
+    #[arg(long, value_name = "BYTES", value_parser = values::socket_bytes)]
+    pub(crate) rcvbuf: Option<u32>,
+
+    /// Bytes of each connection's send queue (SO_SNDBUF), which the kernel doubles [default: the kernel sizes it by need]
+    #[arg(long, value_name = "BYTES", value_parser = values::socket_bytes)]
+    pub(crate) sndbuf: Option<u32>,
+
+    /// Bytes not yet sent beyond which a connection is not writable (TCP_NOTSENT_LOWAT) [default: net.ipv4.tcp_notsent_lowat]
+    #[arg(long, value_name = "BYTES", value_parser = values::socket_bytes)]
+    pub(crate) notsent_lowat: Option<u32>,
+
+    /// How long data may go unacknowledged before a connection is given up (TCP_USER_TIMEOUT) [default: net.ipv4.tcp_retries2]
+    #[arg(long, value_name = "TIME", value_parser = values::time_above_zero)]
+    pub(crate) user_timeout: Option<Duration>,
+
+    /// How long a receive looks at the network card's queue before it sleeps (SO_BUSY_POLL); takes CAP_NET_ADMIN [default:
+    /// net.core.busy_read]
+    #[arg(long, value_name = "TIME", value_parser = values::time)]
+    pub(crate) busy_poll: Option<Duration>,
+
     /// Makes every shard sleep this long per turn: a slow server on purpose
     #[arg(long, value_name = "TIME", value_parser = values::time, hide = true)]
     pub(crate) delay_per_turn: Option<Duration>,
@@ -47,6 +72,23 @@ pub(crate) struct ServerFlags {
     /// Makes every shard compute this long per message: a server that costs more on purpose
     #[arg(long, value_name = "TIME", value_parser = values::time, hide = true)]
     pub(crate) work_per_message: Option<Duration>,
+}
+
+impl ServerFlags {
+    /// How its sockets are set; what no flag says is as in `default`.
+    pub(crate) fn sockets(&self, default: SocketOptions) -> SocketOptions {
+        SocketOptions {
+            backlog: self
+                .listen_backlog
+                .map_or(default.backlog, |most| u32::try_from(most).unwrap_or(u32::MAX)),
+            defer_accept: self.defer_accept.unwrap_or(default.defer_accept),
+            recv_buffer_bytes: self.rcvbuf.or(default.recv_buffer_bytes),
+            send_buffer_bytes: self.sndbuf.or(default.send_buffer_bytes),
+            notsent_lowat_bytes: self.notsent_lowat.or(default.notsent_lowat_bytes),
+            user_timeout: self.user_timeout.or(default.user_timeout),
+            busy_poll: self.busy_poll.or(default.busy_poll),
+        }
+    }
 }
 
 /// The generator's engines.

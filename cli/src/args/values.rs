@@ -31,6 +31,34 @@ pub(crate) fn positive(text: &str) -> Result<u64, String> {
     }
 }
 
+/// Bytes of a socket's queue.
+pub(crate) fn socket_bytes(text: &str) -> Result<u32, String> {
+    let bytes = positive(text)?;
+    u32::try_from(bytes)
+        .ok()
+        .filter(|bytes| i32::try_from(*bytes).is_ok())
+        .ok_or_else(|| format!("{bytes} bytes are more than a socket takes: at most {}", i32::MAX))
+}
+
+/// A sysctl and its value, as `net.core.somaxconn=1024`.
+pub(crate) fn sysctl(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("it wants NAME=VALUE, as net.core.somaxconn=1024")?;
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    if !name.starts_with("net.") || !name.bytes().all(is_plain) || name.contains("..") {
+        return Err(format!("`{name}` is no setting of a network namespace: those begin with net."));
+    }
+    Ok((name.to_owned(), value.split_whitespace().collect::<Vec<_>>().join(" ")))
+}
+
+/// A knob and a value of it, as `tcp_rmem=4096 16384 262144` or `backend=epoll`.
+pub(crate) fn knob(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("it wants NAME=VALUE, as backend=epoll")?;
+    match (name.trim(), value.trim()) {
+        ("", _) | (_, "") => Err("it wants NAME=VALUE, as backend=epoll".to_owned()),
+        (name, value) => Ok((name.to_owned(), value.split_whitespace().collect::<Vec<_>>().join(" "))),
+    }
+}
+
 /// A rate per second: as a count, but any fraction may remain; 0 is none.
 pub(crate) fn rate(text: &str) -> Result<f64, String> {
     decimal(text)

@@ -17,7 +17,7 @@ use std::process::{Command, Stdio};
 
 use throng_reactor::sys::namespace;
 use throng_report::schema::Lab;
-use throng_tune::lab;
+use throng_tune::{lab, sysctl_path};
 
 use crate::exit::{Exit, Failure, Outcome};
 
@@ -39,14 +39,17 @@ const FORBIDDING: [(&str, &str); 4] = [
     ("kernel.apparmor_restrict_unprivileged_userns", "1"),
 ];
 
-/// Moves this process into a lab for `sockets` sockets. To be called before the process starts its first thread, since a
-/// user namespace is for whole processes and later threads are born into it.
+/// Settings that somebody asked for: names and values.
+pub(crate) type Asked = [(String, String)];
+
+/// Moves this process into a lab for `sockets` sockets, set as `asked` where that says more. To be called before the process
+/// starts its first thread, since a user namespace is for whole processes and later threads are born into it.
 ///
-/// Where no lab can be made the report says why, and the run is on the host; unless somebody `insists` on one.
-pub(crate) fn open(insists: bool, sockets: u64) -> Result<Lab, Failure> {
+/// Where no lab can be made the report says why, and the run is on the host; unless somebody `insists` on one, or asked for a setting.
+pub(crate) fn open(insists: bool, sockets: u64, asked: &Asked) -> Result<Lab, Failure> {
     match unshare() {
-        Ok(kind) => furnish(kind, sockets),
-        Err(why) if insists => {
+        Ok(kind) => furnish(kind, sockets, asked),
+        Err(why) if insists || !asked.is_empty() => {
             Err(Failure::broke(format!("no lab can be made: {why}. --no-lab runs on the host's loopback")))
         }
         Err(why) => Ok(Lab { why, ..Lab::default() }),
@@ -104,10 +107,12 @@ pub(crate) fn rehearse() -> Outcome {
 }
 
 /// Sets everything up, in the outer namespace and then in the inner one. What is refused is noted, and the run goes on
-/// without; but without loopback there is no run.
-fn furnish(kind: &str, sockets: u64) -> Result<Lab, Failure> {
+/// without; but without loopback there is no run, nor with another value than somebody asked for.
+fn furnish(kind: &str, sockets: u64, asked: &Asked) -> Result<Lab, Failure> {
     let mut lab = Lab { made: true, kind: kind.to_owned(), ..Lab::default() };
-    let entries = lab::ehash_entries(sockets).to_string();
+    let is_table = |name: &str| name == lab::CHILD_EHASH || name == lab::EHASH;
+    let told = asked.iter().rev().find(|(name, _)| is_table(name)).map(|(_, value)| value.clone());
+    let entries = told.unwrap_or_else(|| lab::ehash_entries(sockets).to_string());
     let inner = set(lab::CHILD_EHASH, &entries).and_then(|()| {
         namespace::unshare_network().map_err(|error| format!("a namespace in the namespace: {error}"))?;
         match get("net.ipv4.tcp_ehash_entries")? {
@@ -125,8 +130,21 @@ fn furnish(kind: &str, sockets: u64) -> Result<Lab, Failure> {
         ))
     })?;
     for (name, value) in lab::settings(sockets) {
-        let outcome = set(name, &value);
-        note(&mut lab, name, &value, outcome);
+        if asked.iter().all(|(other, _)| other != name) {
+            let outcome = set(name, &value);
+            note(&mut lab, name, &value, outcome);
+        }
+    }
+    for (name, value) in asked.iter().filter(|(name, _)| !is_table(name)) {
+        let outcome = set(name, value);
+        note(&mut lab, name, value, outcome);
+    }
+    let refused = lab.refused.iter().find(|(name, _)| {
+        asked.iter().any(|(other, _)| other == *name || (is_table(other) && is_table(name)))
+    });
+    if let Some((name, why)) = refused {
+        let why = format!("--sysctl {name}={why}; a lab has net.* of its own alone, and not all of it");
+        return Err(Failure::usage(why));
     }
     Ok(lab)
 }
@@ -138,18 +156,14 @@ fn note(lab: &mut Lab, name: &str, value: &str, outcome: Result<(), String>) {
     };
 }
 
-fn path(name: &str) -> String {
-    format!("/proc/sys/{}", name.replace('.', "/"))
-}
-
 fn get(name: &str) -> Result<String, String> {
-    let text = fs::read_to_string(path(name)).map_err(|error| error.to_string())?;
+    let text = fs::read_to_string(sysctl_path(name)).map_err(|error| error.to_string())?;
     Ok(text.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
 /// Sets a sysctl, and looks whether it took the value.
 fn set(name: &str, value: &str) -> Result<(), String> {
-    fs::write(path(name), value).map_err(|error| error.to_string())?;
+    fs::write(sysctl_path(name), value).map_err(|error| error.to_string())?;
     match get(name)? {
         now if now == value => Ok(()),
         now => Err(format!("the kernel made it {now}")),

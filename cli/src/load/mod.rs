@@ -33,6 +33,7 @@ use throng_loadgen::{Engine, Load, Options, Outcome as LoadOutcome, Phase, Plan}
 use throng_reactor::{Nanos, backend, sys};
 use throng_report::RunFolder;
 use throng_tcp::Pcap;
+use throng_tune::Target;
 
 use crate::args::{GeneratorFlags, LoadArgs};
 use crate::exit::{Exit, Failure, Outcome};
@@ -122,7 +123,7 @@ pub(crate) fn load(args: &LoadArgs) -> Outcome {
         record.warnings.push(format!("the captured packets are not complete: {error}"));
     }
     let measured = Measured { plan: &plan, outcome: &outcome, started, cpus: &cpus };
-    finish(args, &folder, &record, &measured, &mut audience)
+    finish(args, &folder, &record, &measured, &wanted, &mut audience)
 }
 
 /// The cores that neither side has.
@@ -270,9 +271,11 @@ fn finish(
     folder: &RunFolder,
     record: &Record,
     measured: &Measured<'_>,
+    wanted: &Target,
     audience: &mut Audience,
 ) -> Outcome {
-    let summary = record.summary(measured, &args.report);
+    let mut summary = record.summary(measured, &args.report);
+    record.detect(&mut summary, wanted);
     write::everything(folder, &summary, &record.rows, measured)?;
     // First the folder: a terminal that takes nothing any more must not cost the report.
     audience.end();

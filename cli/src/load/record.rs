@@ -8,6 +8,7 @@ use throng_loadgen::{Interval, Part, Phase, Progress};
 use throng_reactor::sys;
 use throng_report::schema::{Backend, Machine, STORM_COUNTERS, Server as ServerPart, Summary};
 use throng_report::timeseries::Row;
+use throng_tune::{Seen, Sockets, Target, detect};
 
 use super::Measured;
 use super::guard::Guard;
@@ -174,6 +175,24 @@ impl Record {
         summary
     }
 
+    /// Names the settings that held the run back.
+    pub(super) fn detect(&self, summary: &mut Summary, wanted: &Target) {
+        let machine = match throng_tune::Machine::read() {
+            Ok(machine) => machine.with_settings(&summary.host.sysctls),
+            Err(error) => return summary.warnings.push(format!("settings were not looked at: {error}")),
+        };
+        let options = summary.server.as_ref().map(|server| &server.socket_options);
+        let option = |name: &str| options?.get(name)?.split(' ').next()?.parse::<u64>().ok();
+        let sockets = Sockets {
+            backlog: option("listen backlog").unwrap_or(Sockets::default().backlog),
+            rcvbuf: option("SO_RCVBUF"),
+            sndbuf: option("SO_SNDBUF"),
+            user_timeout_ms: option("TCP_USER_TIMEOUT"),
+        };
+        let target = Target { sockets, ..*wanted };
+        summary.detected = detect(&Seen { summary, target: &target, machine: &machine });
+    }
+
     /// Both edges of the window, if the run got that far.
     fn edges(&self) -> Option<(&Edge, &Edge)> {
         self.measure.as_ref().zip(self.measured.as_ref())
@@ -210,6 +229,7 @@ impl Record {
                 busiest_core(begin.server.as_ref()?, end.server.as_ref()?, end.at.since(begin.at))
             }),
             defer_accept_s: first.and_then(|figures| figures.defer_accept_s),
+            socket_options: first.map(|figures| figures.socket_options.clone()).unwrap_or_default(),
             cpus: first.map(|figures| figures.cpus.clone()).unwrap_or_default(),
             counters: first
                 .zip(last)

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use throng_loadgen::Engine;
 use throng_report::text::bytes;
-use throng_tune::{Finding, Memory, Severity, limits, reserve_bytes};
+use throng_tune::{Line, Memory, limits, reserve_bytes};
 
 use super::Sized;
 use crate::exit::Exit;
@@ -13,13 +13,13 @@ use crate::lab::Told;
 
 /// Prints it. [`Exit::Broke`] when the run would be refused.
 pub(super) fn show(sized: &Sized, told: &Told) -> Exit {
-    let findings = throng_tune::check(&sized.target, &sized.machine);
-    print!("{}", text(sized, told, &findings));
-    let blocked = findings.iter().any(|finding| finding.severity == Severity::Blocker);
+    let lines = throng_tune::check(&sized.target, &sized.machine);
+    print!("{}", text(sized, told, &lines));
+    let blocked = lines.iter().any(|line| line.refuses);
     if blocked { Exit::Broke } else { Exit::Pass }
 }
 
-fn text(sized: &Sized, told: &Told, findings: &[Finding]) -> String {
+fn text(sized: &Sized, told: &Told, found: &[Line]) -> String {
     let (plan, connections) = (&sized.plan, sized.plan.connections);
     let mut text = String::new();
     let mut line = |name: &str, value: String| {
@@ -55,7 +55,7 @@ fn text(sized: &Sized, told: &Told, findings: &[Finding]) -> String {
         line("", "both sides share cores: their figures disturb each other".to_owned());
     }
     line("engine", sized.engine.name().to_owned());
-    let (low, high) = sized.machine.port_range;
+    let (low, high) = sized.machine.port_range();
     let addresses = match (&sized.engine, sized.sources.range()) {
         (Engine::Tun(devices), _) => {
             let server = devices.server();
@@ -116,13 +116,13 @@ fn text(sized: &Sized, told: &Told, findings: &[Finding]) -> String {
             seconds(plan.drain_limit),
         ),
     );
-    for (name, severity) in [("in the way", Severity::Blocker), ("advice", Severity::Advice)] {
-        let mut found = findings.iter().filter(|finding| finding.severity == severity).peekable();
+    for (name, refuses) in [("in the way", true), ("advice", false)] {
+        let mut found = found.iter().filter(|line| line.refuses == refuses).peekable();
         if found.peek().is_none() {
             line(name, "nothing".to_owned());
         }
-        for (nth, finding) in found.enumerate() {
-            line(if nth == 0 { name } else { "" }, finding.to_string());
+        for (nth, one) in found.enumerate() {
+            line(if nth == 0 { name } else { "" }, one.to_string());
         }
     }
     text

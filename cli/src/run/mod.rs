@@ -19,13 +19,12 @@ use std::sync::mpsc::channel;
 use std::time::{Duration, SystemTime};
 
 use clap::{ArgMatches, CommandFactory};
-use throng_loadgen::{Engine, Plan, Sources};
+use throng_loadgen::{Engine, Plan};
 use throng_reactor::sys::inherit;
-use throng_reactor::{Selected, backend};
 use throng_report::schema::{Reason, Summary, Verdict};
 use throng_report::text::bytes;
 use throng_report::{RunFolder, Threshold};
-use throng_tune::{Machine, Memory, Target};
+use throng_tune::Memory;
 
 use crate::admin;
 use crate::args::{Cli, EngineName, RunArgs, forward};
@@ -33,10 +32,11 @@ use crate::exit::{Exit, Failure, Outcome};
 use crate::lab::{self, Told};
 use crate::load::default_folder;
 use crate::page;
-use crate::prepare::{self, Split};
+use crate::prepare;
 use crate::proc::host;
 use crate::screen;
 use crate::signals::{self, Answer, Calls, Stop};
+use crate::size::Sized;
 use crate::utc;
 
 use children::{Finished, Load, Server};
@@ -48,20 +48,6 @@ const LOG_LINES: usize = 10;
 /// Where the server's stderr goes, inside the run folder.
 const SERVER_LOG: &str = "server.log";
 
-/// Everything that is settled before anything starts.
-struct Sized {
-    plan: Plan,
-    backend: Selected,
-    split: Split,
-    shards: usize,
-    threads: usize,
-    engine: Engine,
-    sources: Sources,
-    target: Target,
-    /// What the machine allows, in the lab where there is one.
-    machine: Machine,
-}
-
 /// Runs the command; `matches` are its flags as they were given.
 pub(crate) fn run(args: &RunArgs, matches: &ArgMatches) -> Outcome {
     let plan = prepare::plan(&args.scenario, &args.plan)?;
@@ -72,7 +58,7 @@ pub(crate) fn run(args: &RunArgs, matches: &ArgMatches) -> Outcome {
     let outside = prepare::machine()?;
     // First of all: it decides which ports and tables there are, and wants a process without threads.
     let mut told = lab(args, &plan)?;
-    let sized = size(args, plan, &outside)?;
+    let sized = Sized::new(plan, &args.local, &outside)?;
     if args.dry_run {
         return Ok(dry::show(&sized, &told));
     }
@@ -122,30 +108,10 @@ fn lab(args: &RunArgs, plan: &Plan) -> Result<Told, Failure> {
     let outside = host::sysctls();
     // Both ends of each connection are in it, unless one is no socket.
     let ends = if in_user_space { 1 } else { 2 };
-    let lab = lab::open(args.local.lab || in_user_space, ends * plan.connections)?;
+    let asked = &args.local.sysctl;
+    let lab = lab::open(args.local.lab || in_user_space, ends * plan.connections, asked)?;
     let warning = (!lab.made || !lab.refused.is_empty()).then(|| lab::describe(&lab));
     Ok(Told { warnings: warning.into_iter().collect(), ..Told::new(Some(lab), outside) })
-}
-
-fn size(args: &RunArgs, plan: Plan, outside: &Machine) -> Result<Sized, Failure> {
-    let machine = prepare::machine()?.with_settings_of(outside);
-    let backend =
-        backend::select(args.local.backend.backend).map_err(|error| Failure::broke(error.to_string()))?;
-    let allowed = prepare::allowed_cores()?;
-    let split =
-        Split::new(&allowed, args.local.server.serve_cpus.as_ref(), args.local.generator.load_cpus.as_ref());
-    let files = prepare::files_per_table()?;
-    let holder = prepare::holder(&backend);
-    let shards =
-        prepare::shards(plan.connections, args.local.server.shards, split.serve.0.len(), files, holder)?;
-    let users = prepare::generator_holder(&args.local.generator, &backend);
-    let threads = prepare::threads(&plan, args.local.generator.threads, split.load.0.len(), files, users)?;
-    let engine = prepare::engine(&args.local.generator, args.local.backend.backend, &plan, threads)?;
-    // Which port the server will have does not matter to the addresses.
-    let server: SocketAddr = ([127, 0, 0, 1], 1).into();
-    let sources = prepare::sources(&[server], &plan, &engine, args.local.generator.source_ip)?;
-    let target = prepare::target(&plan, Some((shards, holder)), (threads, users), &sources);
-    Ok(Sized { plan, backend, split, shards, threads, engine, sources, target, machine })
 }
 
 /// Starts both, waits for the users, then ends the server.

@@ -2,6 +2,7 @@
 
 mod face;
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use std::{fmt, io};
 
-use throng_reactor::{Selected, backend, sys};
+use throng_reactor::{Selected, SocketOptions, backend, sys};
 use throng_report::schema::Footprint;
 use throng_server::{Config, Server};
 use throng_tune::Available;
@@ -162,7 +163,7 @@ fn config(args: &ServeArgs, backend: &Selected, cpus: Vec<usize>, shards: usize)
         backend: backend.active,
         shards,
         cpus,
-        defer_accept: args.server.defer_accept.unwrap_or(default.defer_accept),
+        sockets: args.server.sockets(default.sockets),
         login_timeout: args.login_timeout.unwrap_or(default.login_timeout),
         idle_timeout: args.idle_timeout.unwrap_or(default.idle_timeout),
         delay_per_turn: args.server.delay_per_turn.unwrap_or_default(),
@@ -175,11 +176,26 @@ fn config(args: &ServeArgs, backend: &Selected, cpus: Vec<usize>, shards: usize)
     }
 }
 
+/// What its sockets are set to besides what they always are, by the names of the options.
+fn socket_options(options: &SocketOptions) -> BTreeMap<String, String> {
+    let bytes = |bytes: Option<u32>| bytes.map(|bytes| bytes.to_string());
+    let backlog = (options.backlog != SocketOptions::default().backlog).then(|| options.backlog.to_string());
+    let all = [
+        ("listen backlog", backlog),
+        ("SO_RCVBUF", bytes(options.recv_buffer_bytes)),
+        ("SO_SNDBUF", bytes(options.send_buffer_bytes)),
+        ("TCP_NOTSENT_LOWAT", bytes(options.notsent_lowat_bytes)),
+        ("TCP_USER_TIMEOUT", options.user_timeout.map(|time| format!("{} ms", time.as_millis()))),
+        ("SO_BUSY_POLL", options.busy_poll.map(|time| format!("{} us", time.as_micros()))),
+    ];
+    all.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+}
+
 /// What the admin socket tells besides the server's own figures.
 struct About {
     backend: Selected,
     cpus: Vec<u32>,
-    defer_accept: Duration,
+    sockets: SocketOptions,
     begun: Instant,
     memory_at_start: Footprint,
     available: Available,
@@ -191,7 +207,7 @@ impl About {
         About {
             backend: backend.clone(),
             cpus: config.cpus.iter().map(|&core| core as u32).collect(),
-            defer_accept: config.defer_accept,
+            sockets: config.sockets,
             begun: Instant::now(),
             memory_at_start: memory::footprint("self").unwrap_or_default(),
             available: Available::of_this_process(),
@@ -214,7 +230,8 @@ impl About {
             backend_requested: self.backend.requested.to_string(),
             backend_active: self.backend.active.to_string(),
             backend_reason: self.backend.reason.clone(),
-            defer_accept_s: Some(self.defer_accept.as_secs_f64()),
+            defer_accept_s: Some(self.sockets.defer_accept.as_secs_f64()),
+            socket_options: socket_options(&self.sockets),
             cpus: self.cpus.clone(),
             connections_skew: figures.connections_skew(),
             server: figures,

@@ -14,5 +14,6 @@ mod page;
 mod screen;
 mod series;
 mod storm;
+mod tune;
 mod users;
 mod whole;

@@ -178,7 +178,7 @@ impl Epoll {
             return Ok(false);
         }
         for listener in &self.acceptor.listeners {
-            if let Err(error) = socket::listen_again(listener.socket.as_fd()) {
+            if let Err(error) = socket::listen_again(listener.socket.as_fd(), &self.sockets) {
                 self.acceptor.leave_groups();
                 return if error.kind() == io::ErrorKind::OutOfMemory { Ok(false) } else { Err(error) };
             }

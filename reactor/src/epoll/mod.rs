@@ -24,7 +24,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
-use std::time::Duration;
 
 use slab::Slab;
 
@@ -36,7 +35,7 @@ use crate::poller::{Poller, Source, source};
 use crate::pool::Pool;
 use crate::slot::Slots;
 use crate::sys::{clock, socket};
-use crate::{Close, Config, Event, Gauges, Nanos, Reactor, Slot, Waker};
+use crate::{Close, Config, Event, Gauges, Nanos, Reactor, Slot, SocketOptions, Waker};
 
 /// Events of a batch that are for the queue when it has that many, however much there is to receive.
 const QUEUE_SHARE: usize = BATCH_EVENTS / 4;
@@ -49,7 +48,7 @@ pub struct Epoll {
     /// Open connections, and closed ones whose `Closed` the user has not seen.
     conns: Slots<Conn>,
     connections_max: usize,
-    defer_accept: Duration,
+    sockets: SocketOptions,
     unfinished: Slab<Unfinished>,
     /// Connections to receive from, in order; each at most once, and stale names of closed ones.
     readable: VecDeque<Slot>,
@@ -76,7 +75,7 @@ impl Epoll {
             pool: Pool::new(config.recv_buffers, config.recv_buffer_bytes),
             conns: Slots::new(config.number),
             connections_max: config.connections_max,
-            defer_accept: config.defer_accept,
+            sockets: config.sockets,
             unfinished: Slab::new(),
             readable: VecDeque::new(),
             starved: 0,
@@ -220,7 +219,7 @@ impl Reactor for Epoll {
     }
 
     fn listen(&mut self, address: SocketAddr) -> io::Result<SocketAddr> {
-        let (socket, local) = socket::listen(address, self.defer_accept)?;
+        let (socket, local) = socket::listen(address, &self.sockets)?;
         self.poller
             .add_listener(socket.as_fd(), self.acceptor.next_number())
             .map_err(|error| watch_error(error, "the listener"))?;
@@ -236,7 +235,7 @@ impl Reactor for Epoll {
         if self.is_full() {
             return Err(io::Error::from_raw_os_error(libc::EMFILE));
         }
-        let socket = socket::connect(source, target)?;
+        let socket = socket::connect(source, target, &self.sockets)?;
         self.adopt(socket, CONNECTING).map_err(|(_, error)| watch_error(error, "a connection"))
     }
 

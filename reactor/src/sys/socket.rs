@@ -8,7 +8,7 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::check;
-use crate::limits::LISTEN_BACKLOG;
+use crate::contract::SocketOptions;
 
 /// Says which address an error is about.
 fn at(what: &str, address: SocketAddr) -> impl FnOnce(io::Error) -> io::Error {
@@ -19,24 +19,25 @@ fn new(address: SocketAddr) -> io::Result<Socket> {
     Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))
 }
 
-/// A listener in the SO_REUSEPORT group of its address, which may keep silent clients back for some seconds.
-pub(crate) fn listen(address: SocketAddr, defer: Duration) -> io::Result<(OwnedFd, SocketAddr)> {
+/// A listener in the SO_REUSEPORT group of its address.
+pub(crate) fn listen(address: SocketAddr, options: &SocketOptions) -> io::Result<(OwnedFd, SocketAddr)> {
     // A port that the kernel chose is lost when the listener is shut down; one that was asked for is kept. So the port
     // is chosen by a socket that goes again, and asked for by the one that stays.
     let (_chooser, address) = reserve(address)?;
     let socket = bound(address)?;
-    prepare(socket.as_fd());
-    if !defer.is_zero() {
-        defer_accept(socket.as_fd(), defer).map_err(at("cannot defer accepting on", address))?;
+    prepare(socket.as_fd(), options).map_err(at("cannot set up the listener on", address))?;
+    if !options.defer_accept.is_zero() {
+        defer_accept(socket.as_fd(), options.defer_accept)
+            .map_err(at("cannot defer accepting on", address))?;
     }
-    begin_to_listen(&SockRef::from(&socket)).map_err(at("cannot listen on", address))?;
+    begin_to_listen(&SockRef::from(&socket), options.backlog).map_err(at("cannot listen on", address))?;
     Ok((socket.into(), address))
 }
 
 /// Listens, for clients who ask and are answered: whoever is accepted acknowledges what it received with the answer, from the
 /// first bytes on. Else the kernel acknowledges the first sixteen segments of a connection by a packet each.
-fn begin_to_listen(socket: &SockRef<'_>) -> io::Result<()> {
-    socket.listen(LISTEN_BACKLOG)?;
+fn begin_to_listen(socket: &SockRef<'_>, backlog: u32) -> io::Result<()> {
+    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
     // Whoever is accepted inherits it, and listen() forgets it.
     let _ = socket.set_tcp_quickack(false);
     Ok(())
@@ -82,10 +83,33 @@ pub(crate) fn accept(listener: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Sets what every connection has, on itself or on the listener that it comes from. A socket whose peer is already
-/// gone may refuse; its own errors tell soon enough.
-pub(crate) fn prepare(socket: BorrowedFd<'_>) {
-    let _ = SockRef::from(&socket).set_tcp_nodelay(true);
+/// Sets what every connection has, on itself or on the listener that it comes from.
+///
+/// # Errors
+/// The kernel's, with the option in the text: it is not allowed, or this kernel does not have it.
+fn prepare(socket: BorrowedFd<'_>, options: &SocketOptions) -> io::Result<()> {
+    let socket = SockRef::from(&socket);
+    let about = |option: &'static str| {
+        move |error: io::Error| io::Error::new(error.kind(), format!("{option}: {error}"))
+    };
+    socket.set_tcp_nodelay(true).map_err(about("TCP_NODELAY"))?;
+    if let Some(bytes) = options.recv_buffer_bytes {
+        socket.set_recv_buffer_size(bytes as usize).map_err(about("SO_RCVBUF"))?;
+    }
+    if let Some(bytes) = options.send_buffer_bytes {
+        socket.set_send_buffer_size(bytes as usize).map_err(about("SO_SNDBUF"))?;
+    }
+    if let Some(bytes) = options.notsent_lowat_bytes {
+        socket.set_tcp_notsent_lowat(bytes).map_err(about("TCP_NOTSENT_LOWAT"))?;
+    }
+    if options.user_timeout.is_some() {
+        socket.set_tcp_user_timeout(options.user_timeout).map_err(about("TCP_USER_TIMEOUT"))?;
+    }
+    if let Some(time) = options.busy_poll {
+        let micros = u32::try_from(time.as_micros()).unwrap_or(u32::MAX);
+        socket.set_busy_poll(micros).map_err(about("SO_BUSY_POLL"))?;
+    }
+    Ok(())
 }
 
 /// Binds a socket to the address that its connection comes from. With a port of 0 the port is chosen at connect(), by the
@@ -109,12 +133,16 @@ pub fn bind_source(socket: BorrowedFd<'_>, source: SocketAddr) -> io::Result<()>
 }
 
 /// Starts a connection: writability, then the socket's error, tell the outcome.
-pub(crate) fn connect(source: Option<SocketAddr>, target: SocketAddr) -> io::Result<OwnedFd> {
+pub(crate) fn connect(
+    source: Option<SocketAddr>,
+    target: SocketAddr,
+    options: &SocketOptions,
+) -> io::Result<OwnedFd> {
     let socket = new(target)?;
     if let Some(source) = source {
         bind_source(socket.as_fd(), source)?;
     }
-    prepare(socket.as_fd());
+    prepare(socket.as_fd(), options)?;
     match socket.connect(&target.into()) {
         Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
         Ok(()) | Err(_) => Ok(socket.into()),
@@ -152,8 +180,8 @@ pub(crate) fn shutdown(listener: BorrowedFd<'_>) {
 }
 
 /// Lets a listener that was shut down listen again, at the address that it kept.
-pub(crate) fn listen_again(listener: BorrowedFd<'_>) -> io::Result<()> {
-    begin_to_listen(&SockRef::from(&listener))
+pub(crate) fn listen_again(listener: BorrowedFd<'_>, options: &SocketOptions) -> io::Result<()> {
+    begin_to_listen(&SockRef::from(&listener), options.backlog)
         .map_err(|error| io::Error::new(error.kind(), format!("a listener cannot listen again: {error}")))
 }
 
@@ -180,14 +208,45 @@ mod tests {
 
     #[test]
     fn whoever_is_accepted_acknowledges_with_its_answers_also_after_a_pause_of_the_listener() {
-        let (listener, address) = listen("127.0.0.1:0".parse().unwrap(), Duration::ZERO).unwrap();
+        let options = SocketOptions::default();
+        let (listener, address) = listen("127.0.0.1:0".parse().unwrap(), &options).unwrap();
         SockRef::from(&listener).set_nonblocking(false).unwrap();
         for round in 0..2 {
             let _client = TcpStream::connect(address).unwrap();
             let accepted = accept(listener.as_fd()).unwrap();
             assert!(!SockRef::from(&accepted).tcp_quickack().unwrap(), "round {round}");
             shutdown(listener.as_fd());
-            listen_again(listener.as_fd()).unwrap();
+            listen_again(listener.as_fd(), &options).unwrap();
         }
+    }
+
+    #[test]
+    fn whoever_is_accepted_has_the_options_of_its_listener() {
+        let options = SocketOptions {
+            recv_buffer_bytes: Some(20_000),
+            send_buffer_bytes: Some(30_000),
+            notsent_lowat_bytes: Some(16_384),
+            user_timeout: Some(Duration::from_secs(7)),
+            ..SocketOptions::default()
+        };
+        let (listener, address) = listen("127.0.0.1:0".parse().unwrap(), &options).unwrap();
+        SockRef::from(&listener).set_nonblocking(false).unwrap();
+        let client = connect(None, address, &options).unwrap();
+        let accepted = accept(listener.as_fd()).unwrap();
+        for socket in [SockRef::from(&client), SockRef::from(&accepted)] {
+            assert_eq!(socket.recv_buffer_size().unwrap(), 40_000, "the kernel doubles it");
+            assert_eq!(socket.send_buffer_size().unwrap(), 60_000);
+            assert_eq!(socket.tcp_notsent_lowat().unwrap(), 16_384);
+            assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_secs(7)));
+            assert!(socket.tcp_nodelay().unwrap());
+        }
+    }
+
+    #[test]
+    fn an_option_that_is_refused_is_named() {
+        let options =
+            SocketOptions { busy_poll: Some(Duration::from_secs(1 << 31)), ..SocketOptions::default() };
+        let error = listen("127.0.0.1:0".parse().unwrap(), &options).unwrap_err().to_string();
+        assert!(error.contains("SO_BUSY_POLL") && error.contains("127.0.0.1:"), "{error}");
     }
 }

@@ -238,7 +238,7 @@ impl Uring {
     fn return_to_groups(&mut self) -> io::Result<bool> {
         let Some(pause) = self.acceptor.pause.as_mut().filter(|pause| pause.left) else { return Ok(true) };
         for listener in &self.acceptor.listeners {
-            match socket::listen_again(listener.socket.as_fd()) {
+            match socket::listen_again(listener.socket.as_fd(), &self.sockets) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::OutOfMemory => {
                     pause.retry = Some(clock::now() + ACCEPT_RETRY);

@@ -29,7 +29,6 @@ use std::mem::ManuallyDrop;
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 use std::rc::Rc;
-use std::time::Duration;
 
 use slab::Slab;
 
@@ -44,7 +43,7 @@ use crate::limits::BATCH_EVENTS;
 use crate::pool::Pool;
 use crate::slot::Slots;
 use crate::sys::{clock, socket};
-use crate::{Close, Config, Event, Gauges, Lease, Nanos, Reactor, Slot, Waker};
+use crate::{Close, Config, Event, Gauges, Lease, Nanos, Reactor, Slot, SocketOptions, Waker};
 
 /// Events of a batch that are for closed connections when there are that many, however much there is to receive.
 const ENDED_SHARE: usize = BATCH_EVENTS / 4;
@@ -66,7 +65,7 @@ pub struct Uring {
     /// Open connections, and closed ones whose `Closed` the user has not seen.
     conns: Slots<Conn>,
     connections_max: usize,
-    defer_accept: Duration,
+    sockets: SocketOptions,
     /// Connections to receive from, in order; each at most once, and stale names of closed ones.
     listed: VecDeque<Slot>,
     /// How many at the front of `listed` were counted as waiting for a buffer.
@@ -103,7 +102,7 @@ impl Uring {
             waker,
             conns: Slots::new(config.number),
             connections_max: config.connections_max,
-            defer_accept: config.defer_accept,
+            sockets: config.sockets,
             listed: VecDeque::new(),
             starved: 0,
             stash: Vec::new(),
@@ -200,7 +199,7 @@ impl Reactor for Uring {
     }
 
     fn listen(&mut self, address: SocketAddr) -> io::Result<SocketAddr> {
-        let (socket, local) = socket::listen(address, self.defer_accept)?;
+        let (socket, local) = socket::listen(address, &self.sockets)?;
         self.add_listener(socket);
         Ok(local)
     }
@@ -214,7 +213,8 @@ impl Reactor for Uring {
             return Err(io::Error::from_raw_os_error(libc::EMFILE));
         }
         let place = self.tables.take()?;
-        let connecting = socket::connect(source, target).and_then(|socket| self.tables.put(place, &socket));
+        let connecting =
+            socket::connect(source, target, &self.sockets).and_then(|socket| self.tables.put(place, &socket));
         connecting.inspect_err(|_| self.tables.free(place))?;
         let slot = self.adopt(place);
         self.conns.get_mut(slot).expect("it was just put in").set(CONNECT);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use throng_reactor::{Config, Event, Reactor};
+use throng_reactor::{Config, Event, Reactor, SocketOptions};
 
 use crate::harness::{Backend, Pair, Seen, config};
 
@@ -81,7 +81,10 @@ pub(crate) fn an_earlier_deadline_replaces_a_later_one<B: Backend>() {
 }
 
 pub(crate) fn a_silent_client_is_kept_back_and_accepted_in_the_end<B: Backend>() {
-    let mut pair = Pair::<B>::with(&Config { defer_accept: Duration::from_secs(2), ..config() });
+    let mut pair = Pair::<B>::with(&Config {
+        sockets: SocketOptions { defer_accept: Duration::from_secs(2), ..SocketOptions::default() },
+        ..config()
+    });
     let silent = pair.client.connect(pair.address).expect("a connect begins");
     pair.until("the client to stand", |pair| pair.client.has(&Seen::Connected(silent)));
     let speaks = pair.client.connect(pair.address).expect("a connect begins");

@@ -45,6 +45,9 @@ fn fingerprint(summary: &Summary) -> BTreeMap<String, String> {
         put("server.backend", active(server.backend.as_ref()));
         put("server.shards", server.shards.map_or_else(String::new, |shards| shards.to_string()));
         put("server.cpus", cores(&server.cpus));
+        for (name, value) in &server.socket_options {
+            put(&format!("server.{name}"), value.clone());
+        }
     }
     for (name, value) in &host.mitigations {
         put(&format!("mitigation {name}"), value.clone());

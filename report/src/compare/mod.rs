@@ -236,7 +236,7 @@ pub fn compare(
         .iter()
         .map(|metric| compare_metric(*metric, &design, noise.get(&metric.to_string()).unwrap_or(&none)))
         .collect();
-    judge(&mut compared);
+    judge(compared.iter_mut().collect());
     let facts = |arm: Runs<'_>, runs: &[&Summary], invalid: u64| ArmFacts {
         name: arm.name.to_owned(),
         runs: runs.len() as u64,
@@ -442,10 +442,19 @@ fn verdict(centre: f64, interval: Interval, limit: f64, better: Better) -> Judge
     if (centre > 0.0) == (better == Better::Higher) { Judgement::Better } else { Judgement::Worse }
 }
 
+/// Corrects the p-values of comparisons that were asked for together for the number of all their metrics, and takes back what they do
+/// not bear out: who tries many things finds some that seem to help.
+pub fn correct_together(comparisons: &mut [Comparison]) {
+    judge(comparisons.iter_mut().flat_map(|comparison| &mut comparison.metrics).collect());
+    for comparison in comparisons {
+        comparison.judgement = overall(&comparison.metrics, &comparison.baseline, &comparison.candidate);
+    }
+}
+
 /// Corrects the p-values for the number of metrics, and takes back what they do not bear out.
-fn judge(compared: &mut [Compared]) {
+fn judge(compared: Vec<&mut Compared>) {
     let p: Vec<f64> = compared.iter().filter_map(|metric| metric.p).collect();
-    let tested = compared.iter_mut().filter(|metric| metric.p.is_some());
+    let tested = compared.into_iter().filter(|metric| metric.p.is_some());
     for (metric, p) in tested.zip(holm(&p)) {
         metric.p_holm = Some(p);
         let is_difference = matches!(metric.judgement, Judgement::Better | Judgement::Worse);

@@ -273,11 +273,31 @@ fn more_metrics_want_more_evidence() {
         metric
     };
     let mut alone = [figure(0.03, Judgement::Worse)];
-    judge(&mut alone);
+    judge(alone.iter_mut().collect());
     assert_eq!(alone[0].judgement, Judgement::Worse);
     let mut many: Vec<Compared> = (0..10).map(|_| figure(0.03, Judgement::Worse)).collect();
-    judge(&mut many);
+    judge(many.iter_mut().collect());
     assert!(many.iter().all(|metric| metric.judgement == Judgement::NoDifference));
+}
+
+#[test]
+fn comparisons_that_were_asked_for_together_want_more_evidence() {
+    // Four of six blocks are as they would be by chance in one of twenty comparisons.
+    let mut arms = series(6, 1.0);
+    for (at, run) in arms[1].iter_mut().enumerate() {
+        let by = if at < 8 { 1.12 } else { 1.0 };
+        let server = run.server.as_mut().unwrap();
+        server.messages_per_cpu_s = server.messages_per_cpu_s.map(|figure| figure * by);
+    }
+    let one = compared(&arms);
+    let p = of(&one, "messages_per_cpu_s").p_holm.unwrap();
+    let mut many = vec![one.clone(); 9];
+    correct_together(&mut many);
+    let corrected = of(&many[0], "messages_per_cpu_s").p_holm.unwrap();
+    assert!(corrected > p && corrected <= 1.0, "{p} {corrected}");
+    let mut worse = vec![compared(&series(6, 0.8)); 2];
+    correct_together(&mut worse);
+    assert_eq!(worse[0].judgement, Judgement::Worse, "what is plain stays plain");
 }
 
 #[test]

@@ -94,6 +94,12 @@ fn verdict(summary: &Summary) -> Markup {
             &[Column::Text("threshold"), Column::Text("came out"), Column::Number("measured")],
             &summary.thresholds.iter().map(threshold).collect::<Vec<_>>(),
         ))
+        @if !summary.detected.is_empty() {
+            h3 { "Held back by" }
+            ul.notes {
+                @for found in &summary.detected { li { strong { (found.knob) } ": " (found.text) ". " code { (found.remedy) } } }
+            }
+        }
         @if !summary.warnings.is_empty() {
             h3 { "Worth knowing" }
             ul.notes { @for warning in &summary.warnings { li { (warning) } } }

@@ -22,6 +22,8 @@ pub struct Server {
     pub backend: Option<Backend>,
     /// How long its kernel keeps a client back that has sent nothing, before it is accepted; 0 for not at all.
     pub defer_accept_s: Option<f64>,
+    /// What its sockets are set to, by the names of the options (`SO_RCVBUF`); what is left to the kernel is missing.
+    pub socket_options: BTreeMap<String, String>,
     /// User-space memory per established connection, all in: anonymous memory and rings, above those of a process that
     /// has started and holds neither pools nor rings. See `memory.rs`.
     pub user_bytes_per_connection: Option<f64>,
@@ -58,6 +60,20 @@ pub struct Kernel {
     pub counters: BTreeMap<String, i64>,
     /// Growth of each slab cache that connections occupy, from before the run to its peak: whole slabs, in bytes.
     pub slab_bytes: BTreeMap<String, i64>,
+}
+
+/// A setting that held the run back, as the counters say.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Detected {
+    /// Its name, as `net.core.somaxconn`.
+    pub knob: String,
+    /// What was seen, with figures.
+    pub text: String,
+    /// What to set it to; empty where setting it is not the remedy.
+    pub value: String,
+    /// What to do, as a command where there is one.
+    pub remedy: String,
 }
 
 /// Encryption.

@@ -1,0 +1,80 @@
+//! What held a run back: the counters that moved, and the knob that each of them names.
+
+use throng_report::Summary;
+use throng_report::schema::Detected;
+
+use crate::knob::Knob;
+use crate::knobs::KNOBS;
+use crate::machine::Machine;
+use crate::target::Target;
+
+/// A run that is over, and where it was.
+#[derive(Clone, Copy)]
+pub struct Seen<'a> {
+    /// Its report, with the counters.
+    pub summary: &'a Summary,
+    /// What was asked of the machine.
+    pub target: &'a Target,
+    /// How the machine was set, in the lab where there was one.
+    pub machine: &'a Machine,
+}
+
+impl Seen<'_> {
+    /// By how much a counter of the kernel's grew.
+    pub(crate) fn kernel(&self, name: &str) -> u64 {
+        self.summary.kernel.counters.get(name).copied().unwrap_or(0).max(0) as u64
+    }
+
+    /// The sum of several.
+    pub(crate) fn kernel_sum(&self, names: &[&str]) -> u64 {
+        names.iter().map(|name| self.kernel(name)).sum()
+    }
+
+    /// By how much a counter of the server's grew.
+    pub(crate) fn server(&self, name: &str) -> u64 {
+        let server = self.summary.server.as_ref();
+        server.and_then(|server| server.counters.get(name)).copied().unwrap_or(0)
+    }
+
+    /// Connections that failed for this reason, by the name of the kernel's error.
+    pub(crate) fn failed(&self, cause: &str) -> u64 {
+        self.summary.connections.failed_by_cause.get(cause).copied().unwrap_or(0)
+    }
+}
+
+/// What a counter says of its knob.
+pub(crate) struct Found {
+    /// What was seen, with figures.
+    pub(crate) text: String,
+    /// What to set the knob to; empty where setting it is not the remedy.
+    pub(crate) value: String,
+    /// What to do besides, or instead.
+    pub(crate) instead: String,
+}
+
+impl Found {
+    pub(crate) fn new(text: String, value: impl std::fmt::Display) -> Option<Found> {
+        Some(Found { text, value: value.to_string(), instead: String::new() })
+    }
+}
+
+/// Nothing tells of this knob.
+pub(crate) fn unseen(_: &Seen<'_>) -> Option<Found> {
+    None
+}
+
+/// Every knob that held the run back, in the order of [`KNOBS`].
+pub fn detect(seen: &Seen<'_>) -> Vec<Detected> {
+    let one = |knob: &&'static Knob| {
+        let found = (knob.seen)(seen)?;
+        let set = if found.value.is_empty() { String::new() } else { knob.set(&found.value) };
+        let ways: Vec<String> = [set, found.instead].into_iter().filter(|way| !way.is_empty()).collect();
+        Some(Detected {
+            knob: knob.name.to_owned(),
+            text: found.text,
+            value: found.value,
+            remedy: ways.join("; or "),
+        })
+    };
+    KNOBS.iter().filter_map(one).collect()
+}

@@ -1,0 +1,150 @@
+//! Memory: how much there is, and what takes it away at the wrong moment.
+
+use crate::detect::{Found, unseen};
+use crate::knob::{Knob, Place, Said, Scope};
+use crate::machine::Machine;
+use crate::sizing::{Memory, reserve_bytes};
+use crate::target::Target;
+
+fn gigabytes(bytes: u64) -> String {
+    format!("{:.2} GB", bytes as f64 / 1e9)
+}
+
+/// What the target takes, with what is left to everybody else.
+fn needed(target: &Target, machine: &Machine) -> (Memory, u64) {
+    let memory = Memory::of(target, machine.files_per_table);
+    let reserve = reserve_bytes(machine.memory_total_bytes);
+    (memory, memory.total() + reserve)
+}
+
+pub(super) const AVAILABLE: Knob = Knob {
+    name: "memory available",
+    scope: Scope::Host,
+    place: Place::Told,
+    what: "what can be had without taking it from somebody",
+    why: "4.1 kB of the kernel for each end that is a socket, 128 B of each process, and what is left to everybody else",
+    risk: "a machine without memory ends processes, and not those that took it",
+    source: "measured; MemAvailable in /proc/meminfo without what sockets hold, or what the tightest cgroup leaves",
+    rule: |target, machine| {
+        let (memory, needed) = needed(target, machine);
+        let now = gigabytes(machine.memory_available_bytes);
+        if needed <= machine.memory_available_bytes {
+            return Said::enough(gigabytes(needed)).now(now);
+        }
+        let reserve = reserve_bytes(machine.memory_total_bytes);
+        // What threads take stays; the rest goes with the connections.
+        let room = machine.memory_available_bytes.saturating_sub(reserve + memory.threads);
+        let per_all = u128::from((memory.total() - memory.threads).max(1));
+        let fits = (u128::from(room) * u128::from(target.connections) / per_all) as u64;
+        Said::blocks(gigabytes(needed), "")
+            .now(now)
+            .instead(format!("free some: {} of it are left to everybody else", gigabytes(reserve)))
+            .fits(fits)
+            .refuses()
+    },
+    seen: unseen,
+};
+
+pub(super) const CGROUP: Knob = Knob {
+    name: "memory.max",
+    scope: Scope::Process,
+    place: Place::Told,
+    what: "the limit of the memory cgroup; sockets and the kernel's objects for them count",
+    why: "what the target takes, and 15 % more",
+    risk: "beyond it the kernel ends a process of the group",
+    source: "Documentation/admin-guide/cgroup-v2.rst; memory.events",
+    rule: |target, machine| {
+        let Some(limit) = machine.cgroup_limit_bytes else { return Said::ok("").now("no limit") };
+        let needed = Memory::of(target, machine.files_per_table).total() / 100 * 115;
+        let said = if needed <= limit {
+            Said::enough(gigabytes(needed))
+        } else {
+            Said::blocks(gigabytes(needed), "")
+                .instead("raise memory.max (MemoryMax= under systemd)")
+                .refuses()
+        };
+        said.now(gigabytes(limit))
+    },
+    seen: |seen| {
+        let killed = seen.kernel("oom_kill");
+        (killed > 0).then_some(())?;
+        let mut found = Found::new(format!("the kernel ended {killed} processes for want of memory"), "")?;
+        found.instead = "fewer connections, or more memory.max (MemoryMax= under systemd)".to_owned();
+        Some(found)
+    },
+};
+
+pub(super) const MIN_FREE: Knob = Knob {
+    name: "vm.min_free_kbytes",
+    scope: Scope::Host,
+    place: Place::Sysctl,
+    what: "memory that the kernel keeps for those that cannot wait, packets above all",
+    why: "between 0.1 and 5 % of the memory; 66 MB is what the kernel takes by itself",
+    risk: "it is nobody's; above 5 % it brings on the shortage that it is against",
+    source: "Documentation/admin-guide/sysctl/vm.rst; allocstall in /proc/vmstat, page allocation failure in the kernel's log",
+    rule: |_, machine| {
+        let Some(now) = machine.number(MIN_FREE.name) else { return Said::absent() };
+        let total = machine.memory_total_bytes / 1024;
+        let (low, high) = (total / 1000, total / 20);
+        match now {
+            now if now < low => {
+                Said::risky(format!("at least {low}"), "packets are dropped when memory is short")
+                    .value(2 * low)
+            }
+            now if now > high => Said::wasteful(format!("at most {high}"), "nobody gets it").value(2 * low),
+            _ => Said::enough(format!("{low} to {high}")),
+        }
+    },
+    seen: |seen| {
+        let stalls = seen.kernel_sum(&["allocstall_normal", "allocstall_movable", "allocstall_dma32"]);
+        let now = seen.machine.number(MIN_FREE.name).filter(|_| stalls > 0)?;
+        Found::new(
+            format!("somebody waited for memory {stalls} times while others gave theirs back"),
+            2 * now,
+        )
+    },
+};
+
+pub(super) const HUGE_PAGES: Knob = Knob {
+    name: "transparent huge pages",
+    scope: Scope::Host,
+    place: Place::File("/sys/kernel/mm/transparent_hugepage/enabled"),
+    what: "whether the kernel gives memory in pages of 2 MiB without being asked",
+    why: "madvise or never: resident memory grows by whole pages of 2 MiB, and making them stops whoever waits",
+    risk: "none for Throng",
+    source: "Documentation/admin-guide/mm/transhuge.rst; AnonHugePages in /proc/meminfo, compact_stall in /proc/vmstat",
+    rule: |_, machine| match machine.chosen(HUGE_PAGES.name) {
+        None => Said::absent(),
+        Some("always") => Said::wasteful("madvise", "memory per user looks larger than it is")
+            .value("madvise")
+            .now("always"),
+        Some(now) => Said::enough("madvise or never").now(now),
+    },
+    seen: unseen,
+};
+
+pub(super) const SWAP: Knob = Knob {
+    name: "vm.swappiness",
+    scope: Scope::Host,
+    place: Place::Sysctl,
+    what: "how readily the kernel moves memory of processes to disk",
+    why: "no swap, or 1: a session that is on disk is a session that is late",
+    risk: "without swap a shortage ends a process sooner",
+    source: "Documentation/admin-guide/sysctl/vm.rst; pswpin in /proc/vmstat",
+    rule: |_, machine| {
+        let Some(now) = machine.number(SWAP.name) else { return Said::absent() };
+        if machine.swap_bytes == 0 {
+            return Said::ok("there is no swap");
+        }
+        if now <= 1 {
+            Said::enough(1)
+        } else {
+            Said::risky(1, format!("{} of swap", gigabytes(machine.swap_bytes))).value(1)
+        }
+    },
+    seen: |seen| {
+        let pages = seen.kernel("pswpin");
+        (pages > 0).then_some(())?;
+        Found::new(format!("{pages} pages of memory came back from disk"), 1)
+    },
+};

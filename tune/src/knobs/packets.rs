@@ -1,0 +1,229 @@
+//! Between the wire, or the other end on this machine, and TCP.
+
+use crate::detect::{Found, Seen, unseen};
+use crate::knob::{Knob, Place, Said, Scope};
+use crate::limits::{BUDGET_MIN, BUDGET_USECS_MIN, LOOPBACK_BACKLOG, LOOPBACK_BACKLOG_MATTERS_CONNECTIONS};
+use crate::machine::Machine;
+use crate::target::Target;
+
+const STAYS: &str = "packets stay on this machine";
+
+/// A core that was sent away from its packets: which of the two limits is below the kernel's own.
+fn squeezed(seen: &Seen<'_>, name: &str, least: u64) -> Option<Found> {
+    let times = seen.kernel("softnet_time_squeeze");
+    let now = seen.machine.number(name).filter(|now| times > 0 && *now < least)?;
+    Found::new(
+        format!(
+            "a core was sent away from its packets {times} times while more waited: {now} is all it may take"
+        ),
+        least,
+    )
+}
+
+pub(super) const BACKLOG: Knob = Knob {
+    name: "net.core.netdev_max_backlog",
+    scope: Scope::Host,
+    place: Place::Sysctl,
+    what: "packets of a core that wait for the kernel, on loopback and with RPS; what is beyond is dropped",
+    why: "16,384 for ten thousand connections over loopback or more: a drop costs the sender's timeout, 200 ms, and that is the p99 then",
+    risk: "longer queues are longer waits",
+    source: "Documentation/admin-guide/sysctl/net.rst; the second column of /proc/net/softnet_stat",
+    rule: |target, machine| {
+        let Some(now) = machine.number(BACKLOG.name) else { return Said::absent() };
+        if !target.uses_loopback() {
+            return Said::ok("no traffic over loopback");
+        }
+        if target.connections < LOOPBACK_BACKLOG_MATTERS_CONNECTIONS {
+            // As many packets as connections that send at once.
+            let needed = target.connections.min(1_000);
+            if now >= needed {
+                return Said::enough(needed);
+            }
+            return Said::blocks(needed, "each packet that is dropped costs 200 ms").value(LOOPBACK_BACKLOG);
+        }
+        if now >= LOOPBACK_BACKLOG {
+            return Said::enough(LOOPBACK_BACKLOG);
+        }
+        Said::blocks(
+            LOOPBACK_BACKLOG,
+            "loopback drops packets when a core's backlog is full, and each drop costs 200 ms",
+        )
+        .value(LOOPBACK_BACKLOG)
+    },
+    seen: |seen| {
+        let dropped = seen.kernel("softnet_dropped");
+        let now = seen.machine.number(BACKLOG.name).filter(|_| dropped > 0)?;
+        Found::new(
+            format!(
+                "{dropped} packets were dropped because {now} waited for a core already; each costs 200 ms"
+            ),
+            LOOPBACK_BACKLOG.max(2 * now),
+        )
+    },
+};
+
+fn budget(machine: &Machine, name: &str, least: u64) -> Said {
+    match machine.number(name) {
+        None => Said::absent(),
+        Some(now) if now < least => {
+            Said::blocks(least, "a core's packets wait for its next turn while more are coming").value(least)
+        }
+        Some(_) => Said::enough(least),
+    }
+}
+
+pub(super) const BUDGET: Knob = Knob {
+    name: "net.core.netdev_budget",
+    scope: Scope::Host,
+    place: Place::Sysctl,
+    what: "packets that a core takes in one go before it lets others work",
+    why: "the kernel's 300; twice as many only while it is what ends them, and nobody waits for the core",
+    risk: "more of it starves the programs that the packets are for",
+    source: "Documentation/admin-guide/sysctl/net.rst; the third column of /proc/net/softnet_stat",
+    rule: |_, machine| budget(machine, BUDGET.name, BUDGET_MIN),
+    seen: |seen| squeezed(seen, BUDGET.name, BUDGET_MIN),
+};
+
+pub(super) const BUDGET_USECS: Knob = Knob {
+    name: "net.core.netdev_budget_usecs",
+    scope: Scope::Host,
+    place: Place::Sysctl,
+    what: "microseconds that a core takes packets in one go before it lets others work",
+    why: "the kernel's 2,000 to 8,000",
+    risk: "more of it starves the programs that the packets are for",
+    source: "Documentation/admin-guide/sysctl/net.rst; the third column of /proc/net/softnet_stat",
+    rule: |_, machine| budget(machine, BUDGET_USECS.name, BUDGET_USECS_MIN),
+    seen: |seen| squeezed(seen, BUDGET_USECS.name, BUDGET_USECS_MIN),
+};
+
+/// What is to be said of the network cards, where packets leave the machine.
+fn cards(target: &Target, machine: &Machine, say: fn(&Machine) -> Said) -> Said {
+    match () {
+        () if target.is_local() => Said::ok(STAYS),
+        () if machine.cards.is_empty() => Said::unknown("no network card is seen from here"),
+        () => say(machine),
+    }
+}
+
+/// The queues of the card that has the fewest.
+fn queues(machine: &Machine) -> u64 {
+    machine.cards.iter().map(|card| card.queues).min().unwrap_or(1)
+}
+
+pub(super) const RSS: Knob = Knob {
+    name: "network card queues",
+    scope: Scope::Host,
+    place: Place::Told,
+    what: "receive queues of a card, each with an interrupt of its own (RSS)",
+    why: "one for each core of the server",
+    risk: "more interrupts",
+    source: "Documentation/networking/scaling.rst; ethtool -l, /proc/interrupts",
+    rule: |target, machine| {
+        cards(target, machine, |machine| {
+            let (queues, cores) = (queues(machine), machine.cores);
+            let said = if queues < cores {
+                Said::risky(cores, "some cores take packets for the others")
+                    .instead("ethtool -L CARD combined N, or RPS")
+            } else {
+                Said::enough(cores)
+            };
+            said.now(queues)
+        })
+    },
+    seen: unseen,
+};
+
+pub(super) const IRQ: Knob = Knob {
+    name: "interrupt affinity",
+    scope: Scope::Host,
+    place: Place::Told,
+    what: "which core takes which interrupt of a network card",
+    why: "interrupt i on core i, and nobody who moves them during a run (irqbalance does)",
+    risk: "one core may have them all",
+    source: "Documentation/core-api/irq/irq-affinity.rst; skew in /proc/interrupts",
+    rule: |target, machine| {
+        cards(target, machine, |_| Said::unknown("look at /proc/interrupts while it runs"))
+    },
+    seen: unseen,
+};
+
+pub(super) const RPS: Knob = Knob {
+    name: "RPS",
+    scope: Scope::Host,
+    place: Place::Told,
+    what: "packets of one queue are handed to several cores, in software; with RFS to the one that reads them",
+    why: "only where a card has fewer queues than the server has cores",
+    risk: "an interrupt between cores for every packet",
+    source: "Documentation/networking/scaling.rst; received_rps in /proc/net/softnet_stat",
+    rule: |target, machine| {
+        cards(target, machine, |machine| {
+            let said = match (machine.rps_queues, queues(machine) < machine.cores) {
+                (0, true) => Said::risky("on", "one core takes the packets of several")
+                    .instead("echo MASK >/sys/class/net/CARD/queues/rx-N/rps_cpus"),
+                (0, false) => Said::enough("off"),
+                (_, true) => Said::enough("on"),
+                (_, false) => Said::wasteful("off", "the card has a queue for each core"),
+            };
+            said.now(if machine.rps_queues > 0 { "on" } else { "off" })
+        })
+    },
+    seen: unseen,
+};
+
+pub(super) const XPS: Knob = Knob {
+    name: "XPS",
+    scope: Scope::Host,
+    place: Place::Told,
+    what: "which core sends by which queue of a network card",
+    why: "one core, one queue: no lock between them; most drivers see to it",
+    risk: "none",
+    source: "Documentation/networking/scaling.rst",
+    rule: |target, machine| cards(target, machine, |_| Said::unknown("the driver's own choice is not told")),
+    seen: unseen,
+};
+
+pub(super) const RING: Knob = Knob {
+    name: "network card rings",
+    scope: Scope::Host,
+    place: Place::Told,
+    what: "packets that a card holds until the kernel takes them, and how long it waits to interrupt",
+    why: "the largest ring where bursts come in; interrupts by the latency that is wanted",
+    risk: "longer waits",
+    source: "ethtool -g, -c; rx_missed in ethtool -S",
+    rule: |target, machine| cards(target, machine, |_| Said::unknown("a driver tells it to ethtool alone")),
+    seen: unseen,
+};
+
+/// Polling instead of interrupts: a real card and few sockets only.
+fn polling(target: &Target, machine: &Machine, name: &str) -> Said {
+    match machine.number(name) {
+        None => Said::absent(),
+        Some(0) => Said::enough(0),
+        Some(_) if target.is_local() => Said::wasteful(0, "loopback has nothing to poll").value(0),
+        Some(_) => Said::risky(0, "cores spin; it helps few sockets on a real card").value(0),
+    }
+}
+
+pub(super) const BUSY_POLL: Knob = Knob {
+    name: "net.core.busy_poll",
+    scope: Scope::Host,
+    place: Place::Sysctl,
+    what: "microseconds that poll() and epoll look at a card's queue before they sleep",
+    why: "0, but for few sockets on a real card",
+    risk: "a core that spins has no time for anything else",
+    source: "Documentation/admin-guide/sysctl/net.rst",
+    rule: |target, machine| polling(target, machine, BUSY_POLL.name),
+    seen: unseen,
+};
+
+pub(super) const BUSY_READ: Knob = Knob {
+    name: "net.core.busy_read",
+    scope: Scope::Host,
+    place: Place::Sysctl,
+    what: "the same for a socket's reads: the default of SO_BUSY_POLL",
+    why: "0, but for few sockets on a real card",
+    risk: "a core that spins has no time for anything else",
+    source: "Documentation/admin-guide/sysctl/net.rst; socket(7)",
+    rule: |target, machine| polling(target, machine, BUSY_READ.name),
+    seen: unseen,
+};
