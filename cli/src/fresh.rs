@@ -2,10 +2,13 @@
 
 use std::ffi::OsString;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
+
+use throng_report::schema::Series;
+use throng_report::{RunFolder, Summary, folder};
 
 use crate::child::{Group, Held, this_program};
 use crate::exit::{Exit, Failure};
@@ -106,6 +109,28 @@ pub(crate) fn wait<const N: usize>(
             Answer::Nothing => {}
         }
     }
+}
+
+/// Writes a run's place among others into its report.
+///
+/// # Errors
+/// The report is not there, or cannot be written.
+pub(crate) fn mark(path: &Path, place: Series) -> Result<Summary, Failure> {
+    let broke = |error: &dyn std::fmt::Display| Failure::broke(error.to_string());
+    let mut summary = folder::open(path).map_err(|error| broke(&error))?;
+    summary.series = Some(place);
+    let folder = RunFolder::reopen(path).map_err(|error| broke(&error))?;
+    folder.write_summary(&summary).map_err(|error| broke(&error))?;
+    Ok(summary)
+}
+
+/// The runs below a folder that were marked, those that there are.
+pub(crate) fn made(path: &Path) -> Vec<Summary> {
+    let Ok(entries) = path.read_dir() else { return Vec::new() };
+    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    paths.sort();
+    let opened = paths.iter().filter_map(|path| folder::open(path).ok());
+    opened.filter(|run| run.series.is_some()).collect()
 }
 
 /// The lines of a dry run that say what is in the way.

@@ -8,7 +8,7 @@ use std::fmt;
 
 use crate::Histogram;
 use crate::compare::differences;
-use crate::schema::{Incidents, Latency, Memory, Reason, Summary, Verdict};
+use crate::schema::{Detected, Incidents, Latency, Memory, Reason, Summary, Verdict};
 use crate::threshold::Threshold;
 use crate::verdict::{self, judge};
 
@@ -91,7 +91,7 @@ pub fn merge(
     let mut summary = first.summary.clone();
     summary.series = None;
     forget_shares(&mut summary);
-    (summary.reasons, summary.warnings) = (Vec::new(), Vec::new());
+    (summary.reasons, summary.warnings, summary.detected) = (Vec::new(), Vec::new(), Vec::new());
     summary.plan.part = None;
     summary.incidents = Incidents::default();
     if summary.server.is_none() {
@@ -102,6 +102,11 @@ pub fn merge(
         incidents(&mut summary.incidents, &part.summary.incidents);
         for warning in &part.summary.warnings {
             summary.warnings.push(format!("{}: {warning}", part.name));
+        }
+        for found in &part.summary.detected {
+            summary
+                .detected
+                .push(Detected { text: format!("{}: {}", part.name, found.text), ..found.clone() });
         }
     }
     for part in &parts[1..] {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::knob::{Knob, Place, Verdict};
+use crate::knob::{Knob, Verdict};
 use crate::knobs::KNOBS;
 use crate::machine::Machine;
 use crate::target::Target;
@@ -62,18 +62,14 @@ pub fn check(target: &Target, machine: &Machine) -> Vec<Line> {
 fn line(knob: &'static Knob, target: &Target, machine: &Machine) -> Line {
     let said = (knob.rule)(target, machine);
     let now = said.now.or_else(|| machine.text(knob.name).map(str::to_owned));
-    let set = said.value.as_deref().map(|value| match knob.place {
-        Place::Sysctl if value.is_empty() => format!("sysctl -w {}=''", knob.name),
-        _ => knob.set(value),
-    });
-    let ways: Vec<String> = set.into_iter().chain(Some(said.instead).filter(|way| !way.is_empty())).collect();
+    let remedy = knob.remedy(said.value.as_deref(), &said.instead);
     Line {
         knob,
         now: now.filter(|now| !now.is_empty()).unwrap_or_else(|| "-".to_owned()),
         needed: said.needed,
         verdict: said.verdict,
         because: said.because,
-        remedy: ways.join("; or "),
+        remedy,
         value: said.value,
         fits: said.fits,
         refuses: said.refuses,

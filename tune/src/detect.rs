@@ -46,15 +46,20 @@ impl Seen<'_> {
 pub(crate) struct Found {
     /// What was seen, with figures.
     pub(crate) text: String,
-    /// What to set the knob to; empty where setting it is not the remedy.
-    pub(crate) value: String,
+    /// What to set the knob to; `None` where setting it is not the remedy.
+    pub(crate) value: Option<String>,
     /// What to do besides, or instead.
     pub(crate) instead: String,
 }
 
 impl Found {
     pub(crate) fn new(text: String, value: impl std::fmt::Display) -> Option<Found> {
-        Some(Found { text, value: value.to_string(), instead: String::new() })
+        Some(Found { text, value: Some(value.to_string()), instead: String::new() })
+    }
+
+    /// One whose remedy is something else.
+    pub(crate) fn remedied(text: String, instead: &str) -> Option<Found> {
+        Some(Found { text, value: None, instead: instead.to_owned() })
     }
 }
 
@@ -67,14 +72,8 @@ pub(crate) fn unseen(_: &Seen<'_>) -> Option<Found> {
 pub fn detect(seen: &Seen<'_>) -> Vec<Detected> {
     let one = |knob: &&'static Knob| {
         let found = (knob.seen)(seen)?;
-        let set = if found.value.is_empty() { String::new() } else { knob.set(&found.value) };
-        let ways: Vec<String> = [set, found.instead].into_iter().filter(|way| !way.is_empty()).collect();
-        Some(Detected {
-            knob: knob.name.to_owned(),
-            text: found.text,
-            value: found.value,
-            remedy: ways.join("; or "),
-        })
+        let remedy = knob.remedy(found.value.as_deref(), &found.instead);
+        Some(Detected { knob: knob.name.to_owned(), text: found.text, value: found.value, remedy })
     };
     KNOBS.iter().filter_map(one).collect()
 }

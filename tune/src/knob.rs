@@ -77,19 +77,6 @@ pub enum Verdict {
     Unknown,
 }
 
-impl Verdict {
-    /// As it is printed.
-    pub fn words(self) -> &'static str {
-        match self {
-            Verdict::Blocks => "BLOCKS",
-            Verdict::Risky => "risky",
-            Verdict::Wasteful => "wasteful",
-            Verdict::Ok => "ok",
-            Verdict::Unknown => "cannot know",
-        }
-    }
-}
-
 /// One setting.
 pub struct Knob {
     /// As its own documentation calls it.
@@ -116,7 +103,9 @@ impl Knob {
     /// How to set it, as a command where there is one.
     pub fn set(&self, value: &str) -> String {
         match self.place {
-            Place::Sysctl if value.contains(' ') => format!("sysctl -w {}='{value}'", self.name),
+            Place::Sysctl if value.contains(' ') || value.is_empty() => {
+                format!("sysctl -w {}='{value}'", self.name)
+            }
             Place::Sysctl => format!("sysctl -w {}={value}", self.name),
             Place::File(path) => format!("echo {value} >{path}"),
             Place::Limit { ulimit, systemd, .. } => {
@@ -127,6 +116,14 @@ impl Knob {
             Place::Boot(parameter) => format!("boot with {parameter}={value}"),
             Place::Told => value.to_owned(),
         }
+    }
+
+    /// What to do: set it to `value`, or what stands `instead`, or either.
+    pub(crate) fn remedy(&self, value: Option<&str>, instead: &str) -> String {
+        let set = value.map(|value| self.set(value));
+        let ways: Vec<String> =
+            set.into_iter().chain(Some(instead.to_owned()).filter(|way| !way.is_empty())).collect();
+        ways.join("; or ")
     }
 
     /// How it is put back.

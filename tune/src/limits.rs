@@ -125,5 +125,5 @@ pub const BUDGET_MIN: u64 = 300;
 /// Microseconds for them, at least: two of the kernel's ticks.
 pub const BUDGET_USECS_MIN: u64 = 2_000;
 
-/// Messages that a send queue should hold.
+/// Messages that a queue should be able to hold.
 pub const MESSAGES_QUEUED: u64 = 4;

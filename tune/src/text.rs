@@ -1,4 +1,4 @@
-//! Audits and knobs as text for a terminal, readable at 100 columns.
+//! Audits and knobs as text for a terminal.
 
 use throng_report::text::wrap;
 

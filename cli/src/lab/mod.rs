@@ -163,7 +163,7 @@ fn get(name: &str) -> Result<String, String> {
 
 /// Sets a sysctl, and looks whether it took the value.
 fn set(name: &str, value: &str) -> Result<(), String> {
-    fs::write(sysctl_path(name), value).map_err(|error| error.to_string())?;
+    fs::write(sysctl_path(name), format!("{value}\n")).map_err(|error| error.to_string())?;
     match get(name)? {
         now if now == value => Ok(()),
         now => Err(format!("the kernel made it {now}")),

@@ -16,7 +16,7 @@ use std::time::{Instant, SystemTime};
 use clap::{ArgMatches, CommandFactory};
 use throng_report::compare::{self, Compared, Comparison, Judgement, Runs};
 use throng_report::schema::{Arm, Series, Verdict};
-use throng_report::{RunFolder, Summary, folder, spread};
+use throng_report::{Summary, spread};
 
 use crate::args::{Cli, RunArgs, forward};
 use crate::child::Held;
@@ -228,7 +228,7 @@ impl Player {
         }
         let Place { arm, block, is_duet, expected } = place;
         let place = Series { id: self.id.clone(), arm, block, number: self.number, is_duet };
-        let summary = mark(path, place).map_err(Failure::broke)?;
+        let summary = fresh::mark(path, place)?;
         self.say(&summary, arm, expected);
         Ok(Some(summary.verdict))
     }
@@ -261,26 +261,8 @@ impl Player {
     }
 }
 
-/// Writes a run's place in the series into its report.
-fn mark(path: &Path, place: Series) -> Result<Summary, String> {
-    let mut summary = folder::open(path).map_err(|error| error.to_string())?;
-    summary.series = Some(place);
-    let folder = RunFolder::reopen(path).map_err(|error| error.to_string())?;
-    folder.write_summary(&summary).map_err(|error| error.to_string())?;
-    Ok(summary)
-}
-
-/// The runs below a folder, those that there are.
-fn made(path: &Path) -> Vec<Summary> {
-    let Ok(entries) = path.read_dir() else { return Vec::new() };
-    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-    paths.sort();
-    let opened = paths.iter().filter_map(|path| folder::open(path).ok());
-    opened.filter(|run| run.series.is_some()).collect()
-}
-
 fn say_spread(args: &RunArgs, home: &Path) -> Outcome {
-    let runs = made(home);
+    let runs = fresh::made(home);
     noise::learn(&[&runs]);
     if !args.report.quiet {
         println!("{}", spread::render(&runs));
@@ -295,7 +277,7 @@ fn say_spread(args: &RunArgs, home: &Path) -> Outcome {
 
 fn say_comparison(args: &RunArgs, home: &Path) -> Outcome {
     let arms = [Arm::Baseline, Arm::Candidate];
-    let [baseline, candidate] = arms.map(|arm| made(&home.join(arm.name())));
+    let [baseline, candidate] = arms.map(|arm| fresh::made(&home.join(arm.name())));
     if baseline.is_empty() || candidate.is_empty() {
         return Ok(Exit::Pass); // why, was said
     }

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::SystemTime;
 
 use throng_tune::Plan;
-use throng_tune::change::{self, Change, Journal, Keeper, Progress, Restored, Wanted};
+use throng_tune::change::{self, Change, Entry, Journal, Keeper, Progress, Restored, Wanted};
 
 use crate::args::{ApplyArgs, JournalFlag, RollbackArgs};
 use crate::exit::{Exit, Failure, Outcome};
@@ -64,8 +64,12 @@ fn in_lab(args: &ApplyArgs, plan: &Plan) -> Outcome {
 
 fn say(wanted: &Wanted) {
     let now = fs::read_to_string(&wanted.path).unwrap_or_default();
-    let now = now.split_whitespace().collect::<Vec<_>>().join(" ");
-    println!("{}: {now} -> {}", wanted.name, wanted.value);
+    println!("{}: {} -> {}", wanted.name, words(&now), wanted.value);
+}
+
+/// A value with single blanks.
+fn words(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// On this machine, with a journal.
@@ -104,7 +108,8 @@ fn on_host(args: &ApplyArgs, plan: &Plan) -> Outcome {
             Ok(false) => break,
             Err(why) => {
                 drop(change); // with its lock
-                let outcome = change::restore(&keeper, &boot).map_err(Failure::broke)?;
+                let restored = change::restore(&keeper, &boot);
+                let outcome = restored.map_err(|error| Failure::broke(format!("{why}; {error}")))?;
                 tell(&outcome);
                 let left = if outcome.is_whole() {
                     "everything is as it was"
@@ -124,7 +129,6 @@ fn on_host(args: &ApplyArgs, plan: &Plan) -> Outcome {
 /// What a journal says of each setting.
 fn list(journal: &Journal) {
     for entry in &journal.entries {
-        let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
         let became = entry.became.as_deref().map(words).unwrap_or_default();
         let rounded = if became == words(&entry.new) || became.is_empty() {
             String::new()
@@ -160,7 +164,13 @@ pub(super) fn rollback(args: &RollbackArgs) -> Outcome {
     let journal = keeper.read().map_err(Failure::broke)?;
     if args.dry_run {
         match &journal {
-            Some(journal) if journal.boot_id == boot => list(journal),
+            Some(journal) if journal.boot_id == boot => {
+                let changed = |entry: &&Entry| entry.progress != Progress::Waiting;
+                for entry in journal.entries.iter().rev().filter(changed) {
+                    let now = fs::read_to_string(&entry.path).unwrap_or_default();
+                    println!("{}: {} -> {}", entry.name, words(&now), words(&entry.old));
+                }
+            }
             Some(_) => println!("a restart has put everything back"),
             None => println!("nothing is to be put back"),
         }

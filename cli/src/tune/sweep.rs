@@ -8,8 +8,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use clap::{ArgMatches, Command, CommandFactory};
 use serde::{Deserialize, Serialize};
+use throng_report::folder;
 use throng_report::schema::{Arm, Series, Verdict};
-use throng_report::{RunFolder, Summary, folder};
 use throng_tune::sweep::{self, Outcome as Swept, Trial, Tried};
 use throng_tune::{KNOBS, Place, Plan, Scope};
 
@@ -23,7 +23,7 @@ use crate::signals::{self, Stop};
 use crate::utc;
 
 /// Flags of this command that its runs do not get, or get from here.
-const OWN_FLAGS: [&str; 5] = ["out", "json", "quiet", "until_stdin_closes", "metric"];
+const OWN_FLAGS: [&str; 6] = ["out", "json", "quiet", "until_stdin_closes", "metric", "duet"];
 /// What a sweep was asked for, so that it can go on; what it found; and the settings that help.
 const ASKED: &str = "asked.json";
 const FOUND: &str = "sweep.json";
@@ -46,14 +46,22 @@ pub(super) fn sweep(args: &SweepArgs, matches: &ArgMatches) -> Outcome {
         let why = "--duet compares what a message costs: it wants --closed-loop";
         return Err(Failure::usage(why.to_owned()));
     }
+    if args.knob.is_empty() && !args.auto && !args.resume {
+        let why = "name what to try with --knob NAME=VALUE, or let --auto propose it";
+        return Err(Failure::usage(why.to_owned()));
+    }
+    let commands = Cli::command();
+    let command = commands.find_subcommand("run").expect("a command of this program");
+    // Before anything is made: a name that is none.
+    for (name, value) in &args.knob {
+        flag_of(name, value, command)?;
+    }
     let started = SystemTime::now();
     let home = args.report.out.clone().unwrap_or_else(|| {
         let mut name = default_folder(&plan, started).into_os_string();
         name.push("-sweep");
         PathBuf::from(name)
     });
-    let commands = Cli::command();
-    let command = commands.find_subcommand("run").expect("a command of this program");
     let flags = forward(matches, command, &OWN_FLAGS);
     let (stops, stopped) = channel::<Stop>();
     signals::watch(&stops, false)
@@ -79,13 +87,10 @@ pub(super) fn sweep(args: &SweepArgs, matches: &ArgMatches) -> Outcome {
                 }
             }
             if knobs.is_empty() {
-                let why = match args.auto {
-                    true => {
-                        "no counter of the run names a knob, so there is nothing to try; --knob NAME=VALUE names one"
-                    }
-                    false => "name what to try with --knob NAME=VALUE, or let --auto propose it",
-                };
-                return Err(Failure::usage(why.to_owned()));
+                eprintln!(
+                    "throng: no counter of the run names a knob that a sweep sets: nothing is to be tried"
+                );
+                return Ok(Exit::Pass);
             }
             let trials = sweep::trials(&knobs, args.factorial).map_err(Failure::usage)?;
             let asked = Asked {
@@ -99,7 +104,6 @@ pub(super) fn sweep(args: &SweepArgs, matches: &ArgMatches) -> Outcome {
             asked
         }
     };
-    // All of them, before the first run.
     let by_trial: Result<Vec<Vec<OsString>>, Failure> =
         asked.trials.iter().map(|trial| flags_of(trial, command)).collect();
     let mut player = Player {
@@ -112,7 +116,11 @@ pub(super) fn sweep(args: &SweepArgs, matches: &ArgMatches) -> Outcome {
         began: Instant::now(),
     };
     let ended = player.rounds(args.rounds, args.budget);
-    let outcome = told(&asked, &home, args, !matches!(ended, Ok(Ended::Done)))?;
+    let outcome = match told(&asked, &home, args, !matches!(ended, Ok(Ended::Done))) {
+        Ok(outcome) => outcome,
+        // Why there is nothing to tell of.
+        Err(failure) => return Err(ended.err().unwrap_or(failure)),
+    };
     if args.report.json {
         println!("{}", serde_json::to_string_pretty(&outcome).expect("strings and numbers"));
         eprintln!("{}", home.display());
@@ -196,9 +204,9 @@ fn proposed(
         let is_ours = knob.is_some_and(|knob| {
             knob.scope == Scope::Namespace || matches!(knob.place, Place::Throng(Some(_)))
         });
-        match is_ours && !found.value.is_empty() {
-            true => knobs.push((found.knob.clone(), found.value.clone())),
-            false => eprintln!("throng: no sweep sets it: {}", found.remedy),
+        match found.value.clone().filter(|_| is_ours) {
+            Some(value) => knobs.push((found.knob.clone(), value)),
+            None => eprintln!("throng: no sweep sets it: {}", found.remedy),
         }
     }
     Ok(Some(knobs))
@@ -279,7 +287,10 @@ impl Player<'_> {
             for trial in 0..self.asked.trials.len() {
                 let block = 2 * round - 1 + half;
                 self.number += 2;
-                let seats = [None, Some(trial)].map(|side| {
+                // Neither side is always the first.
+                let mut sides = [None, Some(trial)];
+                sides.rotate_left(half as usize);
+                let seats = sides.map(|side| {
                     let name = if side.is_some() { "trial" } else { "as-it-is" };
                     let number = self.number - u64::from(side.is_none());
                     self.seat(block, number, side, format!("{name}-{}/{block:02}", trial + 1))
@@ -320,7 +331,7 @@ impl Player<'_> {
                 let message = format!("a run with {name} ended without a verdict; its message stands above");
                 return Err(Failure { exit, message });
             }
-            let summary = mark(&seat.path, seat.series.clone()).map_err(Failure::broke)?;
+            let summary = fresh::mark(&seat.path, seat.series.clone())?;
             if !self.is_quiet && summary.verdict != Verdict::Pass {
                 let why = summary.reasons.first().map_or("", |reason| reason.text.as_str());
                 eprintln!("throng: {name}: {}: {why}", summary.verdict.word());
@@ -335,31 +346,15 @@ fn is_there(path: &Path) -> bool {
     folder::open(path).is_ok_and(|run| run.series.is_some())
 }
 
-/// Writes a run's place into its report.
-fn mark(path: &Path, series: Series) -> Result<Summary, String> {
-    let mut summary = folder::open(path).map_err(|error| error.to_string())?;
-    summary.series = Some(series);
-    let folder = RunFolder::reopen(path).map_err(|error| error.to_string())?;
-    folder.write_summary(&summary).map_err(|error| error.to_string())?;
-    Ok(summary)
-}
-
-/// The runs below a folder that came to their end.
-fn made(path: &Path) -> Vec<Summary> {
-    let Ok(entries) = path.read_dir() else { return Vec::new() };
-    let opened = entries.flatten().filter_map(|entry| folder::open(&entry.path()).ok());
-    opened.filter(|run| run.series.is_some()).collect()
-}
-
 /// What came of it, and the files that say so.
 fn told(asked: &Asked, home: &Path, args: &SweepArgs, is_cut_short: bool) -> Result<Swept, Failure> {
     let tried = asked.trials.iter().enumerate().map(|(at, trial)| Tried {
         trial: trial.clone(),
         as_it_is: match asked.is_duet {
-            true => made(&home.join(format!("as-it-is-{}", at + 1))),
-            false => made(&home.join("as-it-is")),
+            true => fresh::made(&home.join(format!("as-it-is-{}", at + 1))),
+            false => fresh::made(&home.join("as-it-is")),
         },
-        runs: made(&home.join(format!("trial-{}", at + 1))),
+        runs: fresh::made(&home.join(format!("trial-{}", at + 1))),
     });
     let tried: Vec<Tried> = tried.collect();
     if tried.iter().any(|tried| tried.as_it_is.is_empty() || tried.runs.is_empty()) {

@@ -156,3 +156,88 @@ fn a_queue_that_overflows_is_named_with_its_knob() {
         assert!(found[0].text.contains("overflowed") && !found[0].remedy.is_empty(), "{found:?}");
     }
 }
+
+/// A sweep with these words, in a folder of its own below `home`.
+fn sweep(home: &Path, words: &[&str]) -> (Option<i32>, String, Value) {
+    let folder = home.join("sweep");
+    let out = format!("--out={}", folder.display());
+    let short = ["tune", "sweep", "-c", "20", "--closed-loop=2", "-d", "300ms", "-w", "100ms", LATE, &out];
+    let done = output(throng(&short).args(words).env("XDG_STATE_HOME", home));
+    let json = std::fs::read_to_string(folder.join("sweep.json")).unwrap_or_default();
+    let said = text(&done.stdout) + &text(&done.stderr);
+    (done.status.code(), said, serde_json::from_str(&json).unwrap_or_default())
+}
+
+#[test]
+fn a_sweep_ranks_a_value_that_hurts_first_and_goes_on_where_it_was_cut_short() {
+    let _turn = alone();
+    let home = tempfile::tempdir().unwrap();
+    let words = ["-s", "60k", "--knob=tcp_fin_timeout=30", "--knob=tcp_rmem=4096 4096 4096", "--metric=rate"];
+    let (code, said, json) = sweep(home.path(), &[&words[..], &["--rounds=1"]].concat());
+    assert_eq!(code, Some(0), "{said}");
+    let of = |json: &Value, at: usize| {
+        (json["trials"][at]["trial"]["knobs"][0][0].clone(), json["trials"][at].clone())
+    };
+    let (first, trial) = of(&json, 0);
+    assert_eq!(first, "tcp_rmem", "{said}");
+    assert_eq!(trial["comparison"]["judgement"], "cannot_tell", "one round is too few: {said}");
+    assert!(trial["comparison"]["metrics"][0]["ratio"].as_f64().unwrap() < 0.7, "{said}");
+    let plan = std::fs::read_to_string(home.path().join("sweep/plan.toml")).unwrap();
+    assert!(plan.contains("set = []"), "nothing was found to help: {plan}");
+    // The first round is not made again.
+    let run = home.path().join("sweep/as-it-is/01-01/summary.json");
+    let made = std::fs::metadata(&run).unwrap().modified().unwrap();
+    let (code, said, json) = sweep(home.path(), &[&words[..], &["--rounds=2", "--resume"]].concat());
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(std::fs::metadata(&run).unwrap().modified().unwrap(), made);
+    assert_eq!(json["trials"][0]["comparison"]["blocks"], 2);
+    let (code, said, _) = sweep(home.path(), &["-s", "50k", "--resume", "--knob=backend=epoll"]);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("other flags"), "{said}");
+}
+
+#[test]
+fn a_sweep_of_duets_compares_each_value_with_runs_beside_it() {
+    let _turn = alone();
+    let home = tempfile::tempdir().unwrap();
+    let words = ["--knob=shards=2", "--knob=backend=epoll", "--duet", "--rounds=1"];
+    let (code, said, json) = sweep(home.path(), &words);
+    assert_eq!(code, Some(0), "{said}");
+    for trial in json["trials"].as_array().unwrap() {
+        assert_eq!(
+            (&trial["comparison"]["is_duet"], &trial["comparison"]["blocks"]),
+            (&true.into(), &2.into())
+        );
+    }
+}
+
+#[test]
+fn what_a_sweep_cannot_try_is_told_before_anything_is_made() {
+    let home = tempfile::tempdir().unwrap();
+    for (words, part) in [
+        (&["--knob=nothing=1"][..], "neither a setting"),
+        (&["--knob=netdev_max_backlog=5"][..], "whole machine's"),
+        (&["--knob=backend"][..], "NAME=VALUE"),
+        (&[][..], "name what to try"),
+    ] {
+        let (code, said, _) = sweep(home.path(), words);
+        assert_eq!(code, Some(2), "{said}");
+        assert!(said.contains(part), "{said}");
+    }
+    assert!(!home.path().join("sweep").exists());
+}
+
+#[test]
+fn runs_that_nothing_holds_back_name_no_knob() {
+    let _turn = alone();
+    for words in [
+        &["-c", "200", "-r", "2k"][..],
+        &["-c", "50", "--closed-loop=8"][..],
+        &["-c", "50", "--closed-loop=4", "-s", "60k"][..],
+    ] {
+        let home = tempfile::tempdir().unwrap();
+        let out = format!("--out={}", home.path().display());
+        output(throng(&["run", "-d", "500ms", "-w", "100ms", "-q", LATE, &out]).args(words));
+        assert_eq!(summary(home.path()).detected, [], "{words:?}");
+    }
+}

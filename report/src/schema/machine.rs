@@ -70,8 +70,8 @@ pub struct Detected {
     pub knob: String,
     /// What was seen, with figures.
     pub text: String,
-    /// What to set it to; empty where setting it is not the remedy.
-    pub value: String,
+    /// What to set it to; `None` where setting it is not the remedy.
+    pub value: Option<String>,
     /// What to do, as a command where there is one.
     pub remedy: String,
 }

@@ -151,7 +151,8 @@ impl Change {
                 self.keeper.write(&self.journal)?;
             }
             Progress::Writing if entry.became.is_none() => {
-                fs::write(&entry.path, &entry.new).map_err(about)?;
+                // As a line: an empty value would be no write at all.
+                fs::write(&entry.path, format!("{}\n", entry.new)).map_err(about)?;
                 let now = read(&entry.path).map_err(about)?;
                 if now == entry.old {
                     return Err(format!(

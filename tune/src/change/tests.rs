@@ -60,7 +60,7 @@ fn what_was_applied_is_put_back_byte_for_byte() {
     let host = Host::new();
     let before = host.values();
     host.apply();
-    assert_eq!(host.values()["b"], "4096 65536 262144");
+    assert_eq!(host.values()["b"], "4096 65536 262144\n");
     assert!(host.keeper().read().unwrap().unwrap().is_done());
     let outcome = restore(&host.keeper(), BOOT).unwrap();
     assert_eq!((outcome.restored.len(), outcome.is_whole()), (3, true));
@@ -123,7 +123,7 @@ fn what_somebody_else_changed_since_is_left_alone_and_told() {
 fn what_somebody_else_changes_meanwhile_ends_the_change() {
     let host = Host::new();
     let mut change = host.change().unwrap();
-    while host.values()["a"] != "2" {
+    while host.values()["a"] != "2\n" {
         change.step().unwrap();
     }
     fs::write(host.path("b"), "9 9 9\n").unwrap();
@@ -160,7 +160,7 @@ fn what_a_restart_put_back_is_not_put_back_by_force() {
     host.apply();
     let outcome = restore(&host.keeper(), "the next start").unwrap();
     assert_eq!(outcome, Restored::default());
-    assert_eq!(host.values()["a"], "2", "it was not touched");
+    assert_eq!(host.values()["a"], "2\n", "it was not touched");
     assert!(host.keeper().read().unwrap().is_none());
 }
 
@@ -174,7 +174,7 @@ fn a_damaged_journal_touches_nothing_and_says_what_to_do() {
         fs::write(&path, damaged).unwrap();
         let error = restore(&host.keeper(), BOOT).unwrap_err();
         assert!(error.contains("is damaged") && error.contains("nothing is touched"), "{error}");
-        assert_eq!(host.values()["a"], "2");
+        assert_eq!(host.values()["a"], "2\n");
         assert!(host.change().unwrap_err().contains("is damaged"));
     }
 }

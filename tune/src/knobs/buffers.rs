@@ -1,6 +1,6 @@
 //! How much the kernel holds for a connection that does not read, or is not read from.
 
-use crate::detect::{Found, unseen};
+use crate::detect::{Found, Seen, unseen};
 use crate::knob::{Knob, Place, Said, Scope};
 use crate::limits::{
     FRAME_OVERHEAD_BYTES, MANY_CONNECTIONS, MESSAGES_QUEUED, PAGE_BYTES, PAGES_PER_BUSY_SOCKET, SKB_SHARE,
@@ -56,6 +56,11 @@ fn message(target: &Target) -> u64 {
     (target.payload_bytes + FRAME_OVERHEAD_BYTES) * SKB_SHARE
 }
 
+/// How often a receive queue was full.
+fn full(seen: &Seen<'_>) -> u64 {
+    seen.kernel_sum(&["TcpExtTCPToZeroWindowAdv", "TcpExtTCPRcvCollapsed"])
+}
+
 /// What is to be said of the three values of tcp_rmem or tcp_wmem.
 fn queue(target: &Target, machine: &Machine, name: &str) -> Said {
     let [min, default, max] = machine.numbers(name)[..] else { return Said::absent() };
@@ -95,9 +100,11 @@ pub(super) const RMEM: Knob = Knob {
     source: "Documentation/networking/ip-sysctl.rst; TcpExtTCPToZeroWindowAdv, TcpExtTCPRcvCollapsed",
     rule: |target, machine| queue(target, machine, RMEM.name),
     seen: |seen| {
-        let closed = seen.kernel_sum(&["TcpExtTCPToZeroWindowAdv", "TcpExtTCPRcvCollapsed"]);
+        let closed = full(seen);
         let [min, default, max] = seen.machine.numbers(RMEM.name)[..] else { return None };
-        (closed > 0 && seen.target.sockets.rcvbuf.is_none()).then_some(())?;
+        // One that may grow to what is under way is full now and then, and held nothing back.
+        (closed > 0 && seen.target.sockets.rcvbuf.is_none() && max < MESSAGES_QUEUED * message(seen.target))
+            .then_some(())?;
         let text = format!(
             "receive queues were full {closed} times: a connection begins with {default} bytes, and has {max} at most"
         );
@@ -125,11 +132,10 @@ pub(super) const WMEM: Knob = Knob {
 };
 
 /// The ceiling of a buffer that a socket asks for itself.
-fn ceiling(target: &Target, machine: &Machine, name: &str, asked: Option<u64>) -> Said {
+fn ceiling(machine: &Machine, name: &str, asked: Option<u64>) -> Said {
     let Some(max) = machine.number(name) else { return Said::absent() };
-    let _ = target;
     match asked {
-        None => Said::ok("Throng leaves buffers to the kernel, which has tcp_rmem and tcp_wmem for that"),
+        None => Said::ok("no socket here asks for a size of its own"),
         Some(asked) if asked > max => {
             Said::blocks(asked, "a socket asks for more, and gets this").value(asked)
         }
@@ -145,7 +151,7 @@ pub(super) const RMEM_MAX: Knob = Knob {
     why: "what --rcvbuf asks for, if anything",
     risk: "none by itself",
     source: "Documentation/admin-guide/sysctl/net.rst",
-    rule: |target, machine| ceiling(target, machine, RMEM_MAX.name, target.sockets.rcvbuf),
+    rule: |target, machine| ceiling(machine, RMEM_MAX.name, target.sockets.rcvbuf),
     seen: unseen,
 };
 
@@ -157,7 +163,7 @@ pub(super) const WMEM_MAX: Knob = Knob {
     why: "what --sndbuf asks for, if anything",
     risk: "none by itself",
     source: "Documentation/admin-guide/sysctl/net.rst",
-    rule: |target, machine| ceiling(target, machine, WMEM_MAX.name, target.sockets.sndbuf),
+    rule: |target, machine| ceiling(machine, WMEM_MAX.name, target.sockets.sndbuf),
     seen: unseen,
 };
 
@@ -184,11 +190,12 @@ pub(super) const SO_RCVBUF: Knob = Knob {
     source: "socket(7)",
     rule: |target, _| own_buffer(target, target.sockets.rcvbuf),
     seen: |seen| {
-        let closed = seen.kernel_sum(&["TcpExtTCPToZeroWindowAdv", "TcpExtTCPRcvCollapsed"]);
+        let closed = full(seen);
         let asked = seen.target.sockets.rcvbuf.filter(|_| closed > 0)?;
-        let mut found = Found::new(format!("receive queues of {asked} bytes were full {closed} times"), "")?;
-        found.instead = "leave --rcvbuf away".to_owned();
-        Some(found)
+        Found::remedied(
+            format!("receive queues of {asked} bytes were full {closed} times"),
+            "leave --rcvbuf away",
+        )
     },
 };
 
@@ -204,9 +211,10 @@ pub(super) const SO_SNDBUF: Knob = Knob {
     seen: |seen| {
         let short = seen.server("short_sends");
         let asked = seen.target.sockets.sndbuf.filter(|_| short > 0)?;
-        let mut found = Found::new(format!("{short} sends found no room in queues of {asked} bytes"), "")?;
-        found.instead = "leave --sndbuf away".to_owned();
-        Some(found)
+        Found::remedied(
+            format!("{short} sends found no room in queues of {asked} bytes"),
+            "leave --sndbuf away",
+        )
     },
 };
 

@@ -68,9 +68,8 @@ pub(super) const CGROUP: Knob = Knob {
     seen: |seen| {
         let killed = seen.kernel("oom_kill");
         (killed > 0).then_some(())?;
-        let mut found = Found::new(format!("the kernel ended {killed} processes for want of memory"), "")?;
-        found.instead = "fewer connections, or more memory.max (MemoryMax= under systemd)".to_owned();
-        Some(found)
+        let remedy = "fewer connections, or more memory.max (MemoryMax= under systemd)";
+        Found::remedied(format!("the kernel ended {killed} processes for want of memory"), remedy)
     },
 };
 

@@ -1,5 +1,7 @@
 //! Between the wire, or the other end on this machine, and TCP.
 
+use throng_report::verdict::LOOPBACK_LOSS_SHARE;
+
 use crate::detect::{Found, Seen, unseen};
 use crate::knob::{Knob, Place, Said, Scope};
 use crate::limits::{BUDGET_MIN, BUDGET_USECS_MIN, LOOPBACK_BACKLOG, LOOPBACK_BACKLOG_MATTERS_CONNECTIONS};
@@ -52,7 +54,8 @@ pub(super) const BACKLOG: Knob = Knob {
     },
     seen: |seen| {
         let dropped = seen.kernel("softnet_dropped");
-        let now = seen.machine.number(BACKLOG.name).filter(|_| dropped > 0)?;
+        let is_much = dropped as f64 > LOOPBACK_LOSS_SHARE * seen.kernel("softnet_processed") as f64;
+        let now = seen.machine.number(BACKLOG.name).filter(|_| is_much)?;
         Found::new(
             format!(
                 "{dropped} packets were dropped because {now} waited for a core already; each costs 200 ms"

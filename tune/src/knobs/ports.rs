@@ -113,7 +113,7 @@ pub(super) const RESERVED: Knob = Knob {
     seen: |seen| {
         let missing = without_port(seen).filter(|_| is_kept_out(seen))?;
         let kept = seen.machine.text(RESERVED.name)?;
-        Found::new(format!("{missing} connections found no port, because {kept} are kept out"), "''")
+        Found::new(format!("{missing} connections found no port, because {kept} are kept out"), "")
     },
 };
 
