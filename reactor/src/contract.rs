@@ -220,7 +220,7 @@ pub struct Gauges {
     pub recv_starved: u64,
     /// Times that accepting paused.
     pub accept_pauses: u64,
-    /// Sends that the kernel took only in part at first.
+    /// Sends that had to wait for room: the kernel took nothing of them at first, or a part.
     pub short_sends: u64,
     /// Completions that overflowed the ring (io-uring only).
     pub overflows: u64,

@@ -168,6 +168,7 @@ macro_rules! every_rule {
             bounds:
                 a_greedy_connection_does_not_starve_another
                 those_who_wait_for_a_buffer_get_one_in_order
+                a_send_that_waits_for_room_is_counted_and_others_are_not
                 stopping_to_listen_keeps_the_connections
                 many_wakes_before_a_wait_are_one
                 a_deadline_in_the_past_does_not_wait

@@ -61,6 +61,9 @@ pub struct Uring {
     tables: ManuallyDrop<Tables>,
     pool: ManuallyDrop<Rc<Pool>>,
     sends: ManuallyDrop<Slab<Sending>>,
+    /// Times that no completion was left. What fits into a send queue completes while it is submitted, so a send that is older than
+    /// the last of them has waited for room.
+    drains: u64,
     waker: Waker,
     /// Open connections, and closed ones whose `Closed` the user has not seen.
     conns: Slots<Conn>,
@@ -99,6 +102,7 @@ impl Uring {
             tables: ManuallyDrop::new(tables),
             pool: ManuallyDrop::new(Pool::new(config.recv_buffers, config.recv_buffer_bytes)),
             sends: ManuallyDrop::new(Slab::new()),
+            drains: 0,
             waker,
             conns: Slots::new(config.number),
             connections_max: config.connections_max,
@@ -154,6 +158,7 @@ impl Uring {
             self.harvest_one(number, events, limit);
             place += usize::from(!self.tables.try_sleep(place));
         }
+        self.drains += u64::from(events.len() + EVENTS_PER_COMPLETION <= limit);
         Ok(())
     }
 

@@ -28,6 +28,8 @@ const POLL_MASK: u32 = (libc::POLLIN | libc::POLLRDHUP) as u32;
 pub(super) struct Sending {
     pub(super) buffer: Vec<u8>,
     sent: usize,
+    /// [`Uring::drains`] when it was begun.
+    since: u64,
 }
 
 impl Uring {
@@ -207,7 +209,10 @@ impl Uring {
             debug_assert!(false, "a second send on {slot:?} before the first one's `Sent`");
             return self.end(slot, libc::EALREADY);
         }
-        conn.set_send(Some(self.sends.insert(Sending { buffer, sent: 0 })));
+        // Waiting for the connection is no waiting for room.
+        let since = if conn.has(CONNECT) { u64::MAX } else { self.drains };
+        let sending = Sending { buffer, sent: 0, since };
+        conn.set_send(Some(self.sends.insert(sending)));
         // On a connection that failed while its user cannot know it yet, the buffer comes back with the end.
         if !conn.has(ENDING) {
             self.go_on_sending(slot);
@@ -218,7 +223,7 @@ impl Uring {
     fn go_on_sending(&mut self, slot: Slot) {
         let Some(conn) = self.conns.get_mut(slot) else { return };
         let (Some(index), Some(place)) = (conn.send(), conn.place()) else { return };
-        let Sending { buffer, sent } = &self.sends[index];
+        let Sending { buffer, sent, .. } = &self.sends[index];
         let request = Request::of(Tag::Send, slot);
         // SAFETY: the vector stays in the side table, untouched, until the completion: it is taken out only by
         // `on_send` and `hand_over_ended`, after SEND was cleared, and by the reactor's end, which waits or leaks.
@@ -235,7 +240,8 @@ impl Uring {
         sending.sent += usize::try_from(completion.result).unwrap_or(0);
         if sending.sent == sending.buffer.len() {
             conn.set_send(None);
-            let buffer = self.sends.remove(place).buffer;
+            let Sending { buffer, since, .. } = self.sends.remove(place);
+            self.gauges.short_sends += u64::from(since < self.drains);
             events.push(Event::Sent { slot, buffer, result: Ok(()) });
             if conn.has(ENDING) {
                 return self.end_if_quiet(slot);
@@ -249,11 +255,7 @@ impl Uring {
             return self.end_if_quiet(slot);
         }
         match -completion.result {
-            ..0 => {
-                self.gauges.short_sends += 1;
-                self.go_on_sending(slot);
-            }
-            libc::EINTR => self.go_on_sending(slot),
+            ..0 | libc::EINTR => self.go_on_sending(slot),
             0 => self.end(slot, libc::EPIPE),
             errno => self.end(slot, errno),
         }

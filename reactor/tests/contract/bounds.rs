@@ -39,6 +39,25 @@ pub(crate) fn those_who_wait_for_a_buffer_get_one_in_order<B: Backend>() {
     pair.close_all();
 }
 
+pub(crate) fn a_send_that_waits_for_room_is_counted_and_others_are_not<B: Backend>() {
+    let mut pair = Pair::<B>::new();
+    let (client, server) = pair.connect();
+    for round in 1..=20 {
+        pair.client.send(client, vec![0; 1000]);
+        pair.until("a send that fits", |pair| pair.server.received(server).len() == round * 1000);
+        pair.settle();
+    }
+    assert_eq!(pair.client.reactor.gauges().short_sends, 0);
+    pair.server.pause(server);
+    pair.client.send(client, vec![0; 8 << 20]);
+    pair.settle();
+    pair.server.resume(server);
+    pair.until("the rest", |pair| pair.server.received(server).len() == 20_000 + (8 << 20));
+    pair.until("its Sent", |pair| pair.client.count(|seen| matches!(seen, Seen::Sent(..))) == 21);
+    assert_eq!(pair.client.reactor.gauges().short_sends, 1);
+    pair.close_all();
+}
+
 pub(crate) fn stopping_to_listen_keeps_the_connections<B: Backend>() {
     let mut pair = Pair::<B>::new();
     let (client, server) = pair.connect();
