@@ -116,7 +116,7 @@ fn validity(summary: &Summary, reasons: &mut Reasons) {
     }
     if generator.descriptors_exhausted > 0 {
         let text = format!(
-            "the generator had no descriptor for {} connections: raise its limit on open files (ulimit -n)",
+            "the generator had no descriptor for {} connections: raise its limit on open files (ulimit -n), or fs.file-max where it was ENFILE",
             generator.descriptors_exhausted
         );
         reasons.invalid("generator_descriptors", text);

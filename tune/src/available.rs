@@ -16,6 +16,8 @@ struct Version {
     cache: &'static [&'static str],
     /// Reclaimable slab, where it tells.
     slab: Option<&'static str>,
+    /// How often somebody found the limit reached: a file, and what its line begins with.
+    reached: (&'static str, &'static str),
 }
 
 /// `memory.stat` of version 2.
@@ -24,6 +26,7 @@ const V2: Version = Version {
     used: "memory.current",
     cache: &["inactive_file ", "active_file "],
     slab: Some("slab_reclaimable "),
+    reached: ("memory.events", "max "),
 };
 /// `memory.stat` of version 1, children included.
 const V1: Version = Version {
@@ -31,6 +34,7 @@ const V1: Version = Version {
     used: "memory.usage_in_bytes",
     cache: &["total_inactive_file ", "total_active_file "],
     slab: None,
+    reached: ("memory.failcnt", ""),
 };
 
 /// Looks at how much memory can be had. Made before a run, since it finds the memory cgroups that limit this process, and notes
@@ -90,6 +94,14 @@ impl Available {
     /// The limit of the tightest of the cgroups; `None`: there is none.
     pub fn limit_bytes(&self) -> Option<u64> {
         self.groups.iter().filter_map(|group| number(&group.folder.join(group.version.limit))).min()
+    }
+
+    /// How often somebody found the limit of the tightest cgroup reached, ever; `None`: there is no limit.
+    pub fn times_at_limit(&self) -> Option<u64> {
+        let limit = |group: &&Group| number(&group.folder.join(group.version.limit));
+        let tightest = self.groups.iter().min_by_key(|group| limit(group).unwrap_or(u64::MAX))?;
+        let (file, line) = tightest.version.reached;
+        value(&fs::read_to_string(tightest.folder.join(file)).ok()?, line)
     }
 
     /// Bytes that can be had now: MemAvailable without what sockets hold, or what the tightest cgroup leaves. `None` where
@@ -191,6 +203,9 @@ mod tests {
         assert_eq!(group.left(), Some(1000 - 900 + 275));
         write("memory.stat", "anon 500\ninactive_file 200\nactive_file 50\nslab_reclaimable 60\n");
         assert_eq!(group.left(), Some(1000 - 900 + 275), "sockets keep what has come since");
+        write("memory.events", "low 0\nhigh 1\nmax 17\noom 0\n");
+        let available = Available { slab_before: 0, groups: vec![Group::new(home.path().to_owned(), &V2)] };
+        assert_eq!(available.times_at_limit(), Some(17));
         write("memory.max", "max\n");
         assert_eq!(group.left(), None);
     }

@@ -113,6 +113,7 @@ pub(super) fn kernel_part(
         extra_bytes_per_connection: sum(&[slab::WATCHING]),
         counters,
         slab_bytes: slabs.map(|(before, held)| held.whole(before, &memory.slab)).unwrap_or_default(),
+        ..Kernel::default()
     }
 }
 

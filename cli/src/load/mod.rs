@@ -187,6 +187,7 @@ fn watch(
     let mut calls = Calls::default();
     while !load.is_finished() {
         let progress = load.progress();
+        record.look(Instant::now());
         if let Some(why) = record.guard.look(&progress) {
             audience.say(&format!("memory is short, everybody leaves: {why}"), "memory is short");
             load.stop_ramp(why);

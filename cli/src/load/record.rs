@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use throng_loadgen::{Interval, Part, Phase, Progress};
 use throng_reactor::sys;
@@ -18,6 +18,7 @@ use super::server::{Look, Server};
 use crate::args::ReportFlags;
 use crate::lab::Told;
 use crate::proc::counters::{self, Counters};
+use crate::proc::peaks::Peaks;
 use crate::proc::{cpu, host, machine, threads};
 use crate::utc;
 
@@ -44,6 +45,7 @@ pub(super) struct Record {
     sockets: u64,
     uptime_s: Option<f64>,
     counters: Counters,
+    peaks: Peaks,
     sysctls: BTreeMap<String, String>,
     network: String,
     last: Last,
@@ -70,6 +72,7 @@ impl Record {
             sockets,
             uptime_s: machine::uptime_s(),
             counters: counters::read(),
+            peaks: Peaks::default(),
             sysctls: host::sysctls(),
             network: if loopback { "host loopback".to_owned() } else { names.join(",") },
             last: Last {
@@ -92,6 +95,11 @@ impl Record {
     pub(super) fn anonymous_before(&self) -> [Option<u64>; 2] {
         let server = self.server.memory_at_start().or(self.before.server);
         [server, self.before.generator].map(|memory| memory.and_then(|memory| memory.anonymous_bytes))
+    }
+
+    /// Looks at what the kernel holds.
+    pub(super) fn look(&mut self, now: Instant) {
+        self.peaks.look(now);
     }
 
     /// Adds the second that just ended.
@@ -157,6 +165,7 @@ impl Record {
         summary.generator.user_bytes_per_user = memory::user_bytes(summary.memory.generator.as_ref());
         let grown = counters::growth(&self.counters, &counters::read());
         summary.kernel = memory::kernel_part(&self.before, hold, &summary.memory.kernel, grown);
+        summary.kernel.peaks = self.peaks.highest();
         summary.server = self.server_part(measured, &mut summary.warnings).map(|server| ServerPart {
             user_bytes_per_connection: memory::user_bytes(summary.memory.server.as_ref()),
             ..server
@@ -181,10 +190,13 @@ impl Record {
             Ok(machine) => machine.with_settings(&summary.host.sysctls),
             Err(error) => return summary.warnings.push(format!("settings were not looked at: {error}")),
         };
-        let options = summary.server.as_ref().map(|server| &server.socket_options);
+        // Those of a server elsewhere are set by another machine.
+        let server = summary.server.as_ref().filter(|_| wanted.server.is_some());
+        let options = server.map(|server| &server.socket_options);
         let option = |name: &str| options?.get(name)?.split(' ').next()?.parse::<u64>().ok();
         let sockets = Sockets {
             backlog: option("listen backlog").unwrap_or(Sockets::default().backlog),
+            defer_accept_s: Sockets::default().defer_accept_s,
             rcvbuf: option("SO_RCVBUF"),
             sndbuf: option("SO_SNDBUF"),
             user_timeout_ms: option("TCP_USER_TIMEOUT"),

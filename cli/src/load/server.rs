@@ -80,7 +80,7 @@ impl Brief {
                     let server = Figures { cpu_s: cpu.as_secs_f64(), shards: Vec::new() };
                     ServerFigures { pid, memory, server, ..ServerFigures::default() }
                 });
-                Some(told.ok_or_else(|| format!("process {pid} is gone")))
+                Some(told.ok_or_else(|| format!("process {pid} tells nothing of itself")))
             }
             Source::Nothing => None,
         }

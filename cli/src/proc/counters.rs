@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fs;
 
+use throng_tune::Available;
+
 /// Counters by name.
 pub(crate) type Counters = BTreeMap<String, i64>;
 
@@ -32,7 +34,10 @@ const VMSTAT: [&str; 10] = [
     "thp_fault_alloc",
 ];
 
-/// All counters of this network namespace, of the host's packet queues, and of its memory.
+/// Times that the limit of a memory cgroup above this process was reached.
+const MAX_REACHED: &str = "memory_max_reached";
+
+/// All counters of this network namespace, of the host's packet queues, of its memory, and of who waited for what.
 pub(crate) fn read() -> Counters {
     let text = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let mut counters = Counters::new();
@@ -41,6 +46,13 @@ pub(crate) fn read() -> Counters {
     }
     counters.extend(softnet(&text("/proc/net/softnet_stat")));
     counters.extend(chosen(&text("/proc/vmstat"), &VMSTAT));
+    counters.extend(conntrack(&text("/proc/net/stat/nf_conntrack")));
+    for what in ["cpu", "memory", "io"] {
+        counters.extend(pressure(what, &text(&format!("/proc/pressure/{what}"))));
+    }
+    counters.extend(
+        Available::of_this_process().times_at_limit().map(|times| (MAX_REACHED.to_owned(), times as i64)),
+    );
     counters
 }
 
@@ -80,6 +92,34 @@ fn softnet(text: &str) -> Counters {
     sums
 }
 
+/// The sums over all cores of the columns of `/proc/net/stat/nf_conntrack` that mean a packet lost; hexadecimal.
+fn conntrack(text: &str) -> Counters {
+    let mut lines = text.lines();
+    let names: Vec<&str> = lines.next().unwrap_or_default().split_whitespace().collect();
+    let mut sums = Counters::new();
+    for line in lines {
+        let lost = names
+            .iter()
+            .zip(line.split_whitespace())
+            .filter(|(name, _)| ["drop", "early_drop"].contains(name));
+        for (name, word) in lost {
+            *sums.entry(format!("nf_conntrack_{name}")).or_default() +=
+                i64::from_str_radix(word, 16).unwrap_or(0);
+        }
+    }
+    sums
+}
+
+/// `some avg10=0.00 avg60=0.00 avg300=0.00 total=15`: the last one of each line, in microseconds.
+fn pressure(what: &str, text: &str) -> Counters {
+    let total = |line: &str| {
+        let (who, rest) = line.split_once(' ')?;
+        let total = rest.rsplit_once("total=")?.1.parse().ok()?;
+        Some((format!("psi_{what}_{who}_us"), total))
+    };
+    text.lines().filter_map(total).collect()
+}
+
 fn chosen(text: &str, names: &[&str]) -> Counters {
     let lines = text.lines().filter_map(|line| line.split_once(' '));
     let wanted = lines.filter(|(name, _)| names.contains(name));
@@ -114,6 +154,20 @@ mod tests {
         assert_eq!(sums["softnet_processed"], 26);
         assert_eq!(sums["softnet_dropped"], 1);
         assert_eq!(sums["softnet_time_squeeze"], 3);
+    }
+
+    #[test]
+    fn lost_packets_of_tracked_connections_are_summed_over_cores() {
+        let text = "entries drop  early_drop\n0000ffff 0000000a 00000001\n0000ffff 00000010 00000000\n";
+        let expected = [("nf_conntrack_drop", 26), ("nf_conntrack_early_drop", 1)];
+        assert_eq!(conntrack(text), expected.map(|(name, sum)| (name.to_owned(), sum)).into());
+    }
+
+    #[test]
+    fn pressure_is_told_as_time() {
+        let text = "some avg10=3.30 avg60=3.29 avg300=1.22 total=14912998\nfull avg10=0.00 total=7\n";
+        let expected = [("psi_cpu_some_us", 14_912_998), ("psi_cpu_full_us", 7)];
+        assert_eq!(pressure("cpu", text), expected.map(|(name, time)| (name.to_owned(), time)).into());
     }
 
     #[test]

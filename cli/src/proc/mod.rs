@@ -8,6 +8,7 @@ pub(crate) mod cpu;
 pub(crate) mod host;
 pub(crate) mod machine;
 pub(crate) mod memory;
+pub(crate) mod peaks;
 pub(crate) mod process;
 pub(crate) mod slab;
 pub(crate) mod threads;

@@ -1,6 +1,7 @@
 //! One process: its CPU time, and whether it lives.
 
 use std::fs;
+use std::io;
 use std::time::Duration;
 
 /// The CPU time of process `pid`, user and system, threads that ended included.
@@ -18,11 +19,21 @@ fn of_stat(text: &str) -> Option<Duration> {
     Some(Duration::from_millis(ticks * 10))
 }
 
-/// Whether a process lives; a zombie does not.
+/// Whether a process lives; a zombie does not. Of one that cannot be looked at, as while the machine has no file left, nobody says
+/// that it is dead.
 pub(crate) fn is_alive(pid: u32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(')')
-        .is_some_and(|(_, rest)| !matches!(rest.trim_start().chars().next(), Some('Z' | 'X')))
+    match fs::read_to_string(format!("/proc/{pid}/stat")) {
+        Ok(stat) => stat
+            .rsplit_once(')')
+            .is_some_and(|(_, rest)| !matches!(rest.trim_start().chars().next(), Some('Z' | 'X'))),
+        Err(error) => !is_gone(&error),
+    }
+}
+
+/// ENOENT from opening, ESRCH from reading.
+fn is_gone(error: &io::Error) -> bool {
+    const ESRCH: i32 = 3;
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(ESRCH)
 }
 
 #[cfg(test)]
@@ -33,6 +44,13 @@ mod tests {
     fn this_process_lives() {
         assert!(is_alive(std::process::id()) && cpu(std::process::id()).is_some());
         assert!(!is_alive(u32::MAX));
+    }
+
+    #[test]
+    fn who_cannot_be_looked_at_is_not_dead() {
+        let gone = |errno| is_gone(&io::Error::from_raw_os_error(errno));
+        let (enoent, esrch, enfile) = (2, 3, 23);
+        assert!(gone(enoent) && gone(esrch) && !gone(enfile));
     }
 
     #[test]

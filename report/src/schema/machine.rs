@@ -56,8 +56,14 @@ pub struct Kernel {
     /// Of that: beyond the socket itself, because somebody watches it. See `memory.rs`.
     pub extra_bytes_per_connection: Option<f64>,
     /// Counters that grew during the run, by as much. Names as nstat(8) prints them (`TcpRetransSegs`,
-    /// `TcpExtListenOverflows`), and `softnet_processed`, `softnet_dropped`, `softnet_time_squeeze`.
+    /// `TcpExtListenOverflows`), and `softnet_processed`, `softnet_dropped`, `softnet_time_squeeze`; `nf_conntrack_drop`,
+    /// `nf_conntrack_early_drop`; `psi_cpu_some_us` and the like: microseconds that somebody (`some`) or everybody (`full`) of the
+    /// machine waited for it; `memory_max_reached`: times that a memory cgroup's limit was.
     pub counters: BTreeMap<String, i64>,
+    /// The most that was seen at a time, looked at ten times a second: `sockstat_tcp_inuse`, `sockstat_tcp_orphan`, `sockstat_tcp_tw`,
+    /// `sockstat_tcp_alloc`, `sockstat_tcp_mem` (pages), `file_nr` (open files), `nf_conntrack_count`. All but `inuse`, `tw` and the
+    /// last are the whole machine's.
+    pub peaks: BTreeMap<String, u64>,
     /// Growth of each slab cache that connections occupy, from before the run to its peak: whole slabs, in bytes.
     pub slab_bytes: BTreeMap<String, i64>,
 }

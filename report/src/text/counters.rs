@@ -56,7 +56,7 @@ fn of_server(counter: &str) -> Option<&'static str> {
         "mailbox_paused_sessions" => "senders waited for a shard that did not keep up",
         "recv_starved" => "connections waited for a receive buffer",
         "ring_overflows" => "completions came faster than a shard took them",
-        "short_sends" => "the kernel took a send in parts: its buffer was full",
+        "short_sends" => "sends waited for room: the connection's send queue was full",
         _ => return None,
     })
 }
@@ -97,8 +97,12 @@ fn of_kernel(counter: &str) -> Option<&'static str> {
         "TcpRetransSegs" => "segments sent again",
         "TcpExtTCPSynRetrans" => "connects repeated their SYN",
         "TcpExtSyncookiesSent" => "SYN cookies: the backlog of half-open connections was full",
-        "TcpExtTCPReqQFullDrop" => "SYNs dropped: net.ipv4.tcp_max_syn_backlog",
-        "TcpExtTCPReqQFullDoCookies" => "SYN cookies: net.ipv4.tcp_max_syn_backlog",
+        "TcpExtTCPReqQFullDrop" => {
+            "SYNs dropped: as many handshakes were under way as an accept queue is long"
+        }
+        "TcpExtTCPReqQFullDoCookies" => {
+            "SYN cookies: as many handshakes were under way as an accept queue is long"
+        }
         "TcpExtTCPAbortOnMemory" => "connections reset for want of memory: net.ipv4.tcp_mem",
         "TcpExtTCPMemoryPressures" => "TCP was short of memory: net.ipv4.tcp_mem",
         "TcpExtPruneCalled" => "receive buffers pruned: net.ipv4.tcp_rmem",
@@ -107,6 +111,11 @@ fn of_kernel(counter: &str) -> Option<&'static str> {
         "TcpExtTCPTimeWaitOverflow" => "too many TIME_WAIT: net.ipv4.tcp_max_tw_buckets",
         "TcpExtTCPBacklogDrop" => "segments dropped at a busy socket",
         "TcpExtTCPTimeouts" => "retransmission timeouts: each is 200 ms or more in the tail",
+        "memory_max_reached" => "the memory cgroup's limit was reached, and somebody waited: memory.max",
+        "nf_conntrack_drop" | "nf_conntrack_early_drop" => {
+            "packets or connections dropped by the firewall: net.netfilter.nf_conntrack_max"
+        }
+        "psi_memory_full_us" => "microseconds in which everybody waited for memory",
         "softnet_dropped" => "packets dropped: net.core.netdev_max_backlog",
         "softnet_time_squeeze" => "softirq ran out of its budget: net.core.netdev_budget",
         _ => return None,
