@@ -56,9 +56,10 @@ impl Sized {
 
 /// What the server asks of its sockets.
 fn sockets(flags: &ServerFlags) -> Sockets {
-    let options = flags.sockets(throng_reactor::SocketOptions::default());
+    let options = flags.sockets(throng_server::Config::default().sockets);
     Sockets {
         backlog: u64::from(options.backlog),
+        defer_accept_s: options.defer_accept.as_secs(),
         rcvbuf: options.recv_buffer_bytes.map(u64::from),
         sndbuf: options.send_buffer_bytes.map(u64::from),
         user_timeout_ms: options.user_timeout.map(|time| time.as_millis() as u64),

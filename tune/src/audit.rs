@@ -13,7 +13,7 @@ use crate::target::Target;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Line {
     /// The setting.
-    #[serde(rename = "name")]
+    #[serde(flatten)]
     pub knob: &'static Knob,
     /// What it is; `-` where that cannot be seen.
     pub now: String,

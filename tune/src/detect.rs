@@ -1,5 +1,7 @@
 //! What held a run back: the counters that moved, and the knob that each of them names.
 
+use std::collections::BTreeMap;
+
 use throng_report::Summary;
 use throng_report::schema::Detected;
 
@@ -30,15 +32,22 @@ impl Seen<'_> {
         names.iter().map(|name| self.kernel(name)).sum()
     }
 
-    /// By how much a counter of the server's grew.
+    /// The most that was seen of something at a time.
+    pub(crate) fn peak(&self, name: &str) -> u64 {
+        self.summary.kernel.peaks.get(name).copied().unwrap_or(0)
+    }
+
+    /// By how much a counter of the server's grew, where it runs on the machine that is looked at.
     pub(crate) fn server(&self, name: &str) -> u64 {
-        let server = self.summary.server.as_ref();
+        let server = self.summary.server.as_ref().filter(|_| self.target.server.is_some());
         server.and_then(|server| server.counters.get(name)).copied().unwrap_or(0)
     }
 
-    /// Connections that failed for this reason, by the name of the kernel's error.
+    /// Connections, and attempts of a storm, that failed for this reason, by the name of the kernel's error.
     pub(crate) fn failed(&self, cause: &str) -> u64 {
-        self.summary.connections.failed_by_cause.get(cause).copied().unwrap_or(0)
+        let of = |causes: &BTreeMap<String, u64>| causes.get(cause).copied().unwrap_or(0);
+        let storm = self.summary.storm.as_ref().map_or(0, |storm| of(&storm.failed_attempts_by_cause));
+        of(&self.summary.connections.failed_by_cause) + storm
     }
 }
 
@@ -71,7 +80,12 @@ pub(crate) fn unseen(_: &Seen<'_>) -> Option<Found> {
 /// Every knob that held the run back, in the order of [`KNOBS`].
 pub fn detect(seen: &Seen<'_>) -> Vec<Detected> {
     let one = |knob: &&'static Knob| {
-        let found = (knob.seen)(seen)?;
+        let mut found = (knob.seen)(seen)?;
+        // Setting it to what it is helps nobody.
+        found.value = found.value.filter(|value| seen.machine.text(knob.name) != Some(value));
+        if found.value.is_none() && found.instead.is_empty() {
+            "it is as far as Throng knows how to set it".clone_into(&mut found.instead);
+        }
         let remedy = knob.remedy(found.value.as_deref(), &found.instead);
         Some(Detected { knob: knob.name.to_owned(), text: found.text, value: found.value, remedy })
     };

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use crate::detect::{Found, Seen};
@@ -42,8 +43,10 @@ impl Scope {
 pub enum Place {
     /// Under /proc/sys, by the knob's name.
     Sysctl,
-    /// A file elsewhere that holds the value.
+    /// A file elsewhere that holds the value, or lists what may be chosen with the value in brackets.
     File(&'static str),
+    /// A file that tells it, and is not written here.
+    Read(&'static str),
     /// A limit of setrlimit(2): the name of its line in /proc/self/limits, and how ulimit(1) and systemd call it.
     Limit {
         /// `Max open files`.
@@ -114,7 +117,7 @@ impl Knob {
             Place::Throng(Some(flag)) => format!("{flag} {value}"),
             Place::Throng(None) => format!("Throng sets it to {value}"),
             Place::Boot(parameter) => format!("boot with {parameter}={value}"),
-            Place::Told => value.to_owned(),
+            Place::Read(_) | Place::Told => value.to_owned(),
         }
     }
 
@@ -134,7 +137,7 @@ impl Knob {
             (Place::Limit { .. }, _) => "it ends with the process that was given it",
             (Place::Throng(_), _) => "it ends with the socket",
             (Place::Boot(_), _) => "take the parameter away, and start again",
-            (Place::Told, _) => "Throng does not change it",
+            (Place::Read(_) | Place::Told, _) => "Throng does not change it",
         }
     }
 }
@@ -155,7 +158,13 @@ impl Eq for Knob {}
 
 impl Serialize for Knob {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.name)
+        let mut map = serializer.serialize_map(Some(5))?;
+        map.serialize_entry("name", self.name)?;
+        map.serialize_entry("scope", &self.scope)?;
+        map.serialize_entry("rule", self.why)?;
+        map.serialize_entry("risk", self.risk)?;
+        map.serialize_entry("source", self.source)?;
+        map.end()
     }
 }
 
@@ -214,6 +223,11 @@ impl Said {
         Said::new(Verdict::Ok, needed, "")
     }
 
+    /// It fits, since no more than this is needed.
+    pub(crate) fn at_least(needed: impl fmt::Display) -> Said {
+        Said::enough(format!("at least {needed}"))
+    }
+
     pub(crate) fn unknown(because: impl Into<String>) -> Said {
         Said::new(Verdict::Unknown, "", because)
     }
@@ -221,6 +235,10 @@ impl Said {
     /// The setting is not there.
     pub(crate) fn absent() -> Said {
         Said::unknown("this kernel does not have it, or does not show it here")
+    }
+
+    pub(crate) fn because(self, because: impl Into<String>) -> Said {
+        Said { because: because.into(), ..self }
     }
 
     pub(crate) fn now(self, now: impl fmt::Display) -> Said {

@@ -39,11 +39,6 @@ pub fn settings(sockets: u64) -> Vec<Setting> {
     ]
 }
 
-/// Whether a namespace is set so by its lab.
-pub fn sets(name: &str) -> bool {
-    name == EHASH || settings(0).iter().any(|(set, _)| *set == name)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -39,7 +39,7 @@ pub use knob::{Knob, Place, Scope, Verdict};
 pub use knobs::KNOBS;
 pub use machine::{Card, Machine, Settings, sysctl_path};
 pub use others::running as other_tuners;
-pub use plan::{Plan, Setting};
+pub use plan::{Plan, Setting, wanted};
 pub use sizing::{Memory, fullest_thread, reserve_bytes, tables_needed};
 pub use target::{Backend, Side, Sockets, Sources, Target};
 pub use text::{describe, render};

@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use crate::available::{Available, kib};
 use crate::knob::Place;
-use crate::knobs::{CONNTRACK_COUNT, KNOBS};
+use crate::knobs::{ALLOWED_CONGESTION, CONNTRACK_COUNT, KNOBS};
 
 /// What stands at the place of each knob, by its name, as the kernel writes it with single spaces.
 pub type Settings = BTreeMap<String, String>;
@@ -33,10 +33,10 @@ pub struct Machine {
     pub file_max_holds: bool,
     /// Open files of the whole machine now.
     pub files_used: u64,
-    /// RLIMIT_MEMLOCK, which rings count against; `None` for whoever may lock without limit (CAP_IPC_LOCK, which does not
+    /// RLIMIT_MEMLOCK, the hard one as above, which rings count against; `None` for whoever may lock without limit (CAP_IPC_LOCK, which does not
     /// count in a user namespace).
     pub lockable_bytes: Option<u64>,
-    /// Threads that can still be started: kernel.threads-max and the cgroup's pids.max, less those that are there; `None`: no limit.
+    /// Threads that can still be started: kernel.threads-max, kernel.pid_max and the cgroup's pids.max, less those that are there; `None`: no limit.
     pub threads_left: Option<u64>,
     /// Memory of the machine.
     pub memory_total_bytes: u64,
@@ -125,11 +125,6 @@ impl Machine {
         self.text(name).unwrap_or_default().split(' ').filter_map(|word| word.parse().ok()).collect()
     }
 
-    /// The word in brackets of a setting that lists what may be chosen.
-    pub fn chosen(&self, name: &str) -> Option<&str> {
-        self.text(name)?.split(' ').find_map(|word| word.strip_prefix('[')?.strip_suffix(']'))
-    }
-
     /// Ports that connections come from, both ends included.
     pub fn port_range(&self) -> (u64, u64) {
         match self.numbers(PORT_RANGE)[..] {
@@ -144,11 +139,6 @@ impl Machine {
         let reserved = reserved_within(self.text(RESERVED_PORTS).unwrap_or_default(), (low, high));
         (high + 1).saturating_sub(low).saturating_sub(reserved)
     }
-
-    /// Whether a port is kept out.
-    pub fn is_reserved(&self, port: u64) -> bool {
-        reserved_within(self.text(RESERVED_PORTS).unwrap_or_default(), (port, port)) > 0
-    }
 }
 
 const PORT_RANGE: &str = "net.ipv4.ip_local_port_range";
@@ -159,18 +149,24 @@ pub fn sysctl_path(name: &str) -> PathBuf {
     Path::new("/proc/sys").join(name.replace('.', "/"))
 }
 
+/// The word in brackets of a file that lists what may be chosen, as those below /sys/kernel/mm do.
+pub(crate) fn chosen(text: &str) -> Option<&str> {
+    text.split_whitespace().find_map(|word| word.strip_prefix('[')?.strip_suffix(']'))
+}
+
 /// What stands at the places of all knobs.
 fn settings() -> Settings {
     let places = KNOBS.iter().filter_map(|knob| match knob.place {
         Place::Sysctl => Some((knob.name, sysctl_path(knob.name))),
-        Place::File(path) => Some((knob.name, path.into())),
+        Place::File(path) | Place::Read(path) => Some((knob.name, path.into())),
         Place::Boot(_) if knob.name.contains('.') => Some((knob.name, sysctl_path(knob.name))),
         _ => None,
     });
-    let more = [(CONNTRACK_COUNT, sysctl_path(CONNTRACK_COUNT))];
+    let more = [CONNTRACK_COUNT, ALLOWED_CONGESTION].map(|name| (name, sysctl_path(name)));
     let value = |(name, path): (&str, PathBuf)| {
         let text = fs::read_to_string(path).ok()?;
-        Some((name.to_owned(), text.split_whitespace().collect::<Vec<_>>().join(" ")))
+        let value = chosen(&text).unwrap_or(&text);
+        Some((name.to_owned(), value.split_whitespace().collect::<Vec<_>>().join(" ")))
     };
     places.chain(more).filter_map(value).collect()
 }
@@ -249,25 +245,31 @@ fn has_capability(capability: u64) -> bool {
 }
 
 fn lockable_bytes() -> io::Result<Option<u64>> {
-    let (soft, _) = limits("Max locked memory")?;
-    Ok(Some(soft).filter(|&soft| soft != u64::MAX && !has_capability(CAP_IPC_LOCK)))
+    let (_, hard) = limits("Max locked memory")?;
+    Ok(Some(hard).filter(|&hard| hard != u64::MAX && !has_capability(CAP_IPC_LOCK)))
 }
 
 fn threads_left() -> Option<u64> {
     let loads = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let there = loads.split_whitespace().nth(3).and_then(|word| word.split_once('/')?.1.parse::<u64>().ok());
-    let left = number::<u64>("/proc/sys/kernel/threads-max").ok().zip(there);
-    let left = left.map(|(max, there)| max.saturating_sub(there));
-    [left, pids_left()].into_iter().flatten().min()
+    let of = |path| Some(number::<u64>(path).ok()?.saturating_sub(there?));
+    let (threads, pids) = (of("/proc/sys/kernel/threads-max"), of("/proc/sys/kernel/pid_max"));
+    [threads, pids, pids_left()].into_iter().flatten().min()
 }
 
-/// Threads that this process's cgroup (version 2) and those above it leave; `None` where nothing is limited.
+/// Threads that this process's cgroup, of either version, and those above it leave; `None` where nothing is limited.
 fn pids_left() -> Option<u64> {
     let text = fs::read_to_string("/proc/self/cgroup").ok()?;
-    let path = text.lines().find_map(|line| line.strip_prefix("0::/"))?;
-    let mut folder = std::path::Path::new("/sys/fs/cgroup").join(path);
+    let of =
+        |controllers: &str| text.lines().find_map(|line| line.split_once(':')?.1.strip_prefix(controllers));
+    let root = "/sys/fs/cgroup";
+    let mut folder = match (of(":/"), of("pids:/")) {
+        (_, Some(path)) => Path::new(root).join("pids").join(path),
+        (Some(path), None) => Path::new(root).join(path),
+        (None, None) => return None,
+    };
     let mut left = None::<u64>;
-    while folder.starts_with("/sys/fs/cgroup") {
+    while folder.starts_with(root) {
         let max = number::<u64>(&folder.join("pids.max").to_string_lossy()).ok();
         let used = number::<u64>(&folder.join("pids.current").to_string_lossy()).ok();
         if let (Some(max), Some(used)) = (max, used) {
@@ -310,6 +312,12 @@ mod tests {
         let (soft, hard) = limits("Max open files").unwrap();
         assert!(soft > 0 && soft <= hard);
         assert!(limits("Max of nothing").unwrap_err().to_string().contains("Max of nothing"));
+    }
+
+    #[test]
+    fn of_several_the_chosen_one_counts() {
+        assert_eq!(chosen("always [madvise] never\n"), Some("madvise"));
+        assert_eq!(chosen("4096 131072\n"), None);
     }
 
     #[test]

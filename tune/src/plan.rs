@@ -18,6 +18,9 @@ pub struct Plan {
     schema: String,
     /// The target, in words.
     pub target: String,
+    /// Its connections: a lab has tables for them.
+    #[serde(default)]
+    pub connections: u64,
     /// What `throng tune apply` sets.
     #[serde(default)]
     pub set: Vec<Setting>,
@@ -49,9 +52,13 @@ pub struct Setting {
 }
 
 impl Plan {
+    fn empty(target: String, connections: u64) -> Plan {
+        Plan { schema: SCHEMA.to_owned(), target, connections, set: Vec::new(), by_hand: Vec::new() }
+    }
+
     /// What these lines want: whatever is in the way; with `all` what is risky or wasteful, too.
-    pub fn of(lines: &[Line], target: String, all: bool) -> Plan {
-        let mut plan = Plan { schema: SCHEMA.to_owned(), target, set: Vec::new(), by_hand: Vec::new() };
+    pub fn of(lines: &[Line], target: String, connections: u64, all: bool) -> Plan {
+        let mut plan = Plan::empty(target, connections);
         let is_wanted = |line: &&Line| match line.verdict {
             Verdict::Blocks => true,
             Verdict::Risky | Verdict::Wasteful => all,
@@ -77,8 +84,8 @@ impl Plan {
     }
 
     /// Values that were found to help: of settings that `apply` sets; the rest is to be done by hand.
-    pub fn of_values(values: &[(String, String)], target: String) -> Plan {
-        let mut plan = Plan { schema: SCHEMA.to_owned(), target, set: Vec::new(), by_hand: Vec::new() };
+    pub fn of_values(values: &[(String, String)], target: String, connections: u64) -> Plan {
+        let mut plan = Plan::empty(target, connections);
         for (name, value) in values {
             let ending = format!(".{name}");
             let knob = KNOBS.iter().find(|knob| knob.name == name || knob.name.ends_with(&ending));
@@ -92,7 +99,10 @@ impl Plan {
             };
             match knob.filter(|knob| is_set_by_apply(knob)) {
                 Some(_) => plan.set.push(setting),
-                None => plan.by_hand.push(Setting { how: format!("--{name} {value}"), ..setting }),
+                None => {
+                    let how = knob.map_or_else(|| format!("--{name} {value}"), |knob| knob.set(value));
+                    plan.by_hand.push(Setting { how, ..setting });
+                }
             }
         }
         plan
@@ -113,8 +123,11 @@ impl Plan {
         if plan.schema != SCHEMA {
             return Err(format!("its schema is {}, not {SCHEMA}", plan.schema));
         }
-        for setting in &plan.set {
+        for (at, setting) in plan.set.iter().enumerate() {
             let knob = knob(&setting.name)?;
+            if plan.set[..at].iter().any(|other| other.name == setting.name) {
+                return Err(format!("{} is set twice", setting.name));
+            }
             if !is_set_by_apply(knob) {
                 return Err(format!("{} cannot be set here: {}", setting.name, knob.set(&setting.value)));
             }
@@ -127,15 +140,11 @@ impl Plan {
 
     /// What is to be written where: of a namespace alone, or of the host, too.
     pub fn wanted(&self, of_host: bool) -> Vec<Wanted> {
-        let wanted = |setting: &Setting| {
+        let of = |setting: &Setting| {
             let knob = knob(&setting.name).ok().filter(|knob| of_host || knob.scope == Scope::Namespace)?;
-            let path = match knob.place {
-                Place::File(path) => path.into(),
-                _ => sysctl_path(knob.name),
-            };
-            Some(Wanted { name: setting.name.clone(), path, value: setting.value.clone() })
+            wanted(knob, &setting.value)
         };
-        self.set.iter().filter_map(wanted).collect()
+        self.set.iter().filter_map(of).collect()
     }
 
     /// The same for those who manage a machine by files: name and text of each, below /etc.
@@ -150,6 +159,7 @@ impl Plan {
         let limits: Vec<(&str, &str, &Setting)> = self
             .by_hand
             .iter()
+            .filter(|setting| setting.value.parse::<u64>().is_ok())
             .filter_map(|setting| match knob(&setting.name).ok()?.place {
                 Place::Limit { systemd, .. } => {
                     Some((systemd, systemd.strip_prefix("Limit").unwrap_or(systemd), setting))
@@ -188,7 +198,17 @@ impl Plan {
 }
 
 fn is_set_by_apply(knob: &Knob) -> bool {
-    matches!(knob.place, Place::Sysctl | Place::File(_))
+    wanted(knob, "").is_some()
+}
+
+/// What is to be written where so that a knob has this value; `None`: there is no such place.
+pub fn wanted(knob: &Knob, value: &str) -> Option<Wanted> {
+    let path = match knob.place {
+        Place::File(path) => path.into(),
+        Place::Sysctl => sysctl_path(knob.name),
+        _ => return None,
+    };
+    Some(Wanted { name: knob.name.to_owned(), path, value: value.to_owned() })
 }
 
 fn knob(name: &str) -> Result<&'static Knob, String> {
@@ -226,7 +246,7 @@ mod tests {
             line("vm.swappiness", Verdict::Risky, Some("1")),
             line("net.ipv4.tcp_syncookies", Verdict::Ok, None),
         ];
-        Plan::of(&lines, "a million".to_owned(), all)
+        Plan::of(&lines, "a million".to_owned(), 1_000_000, all)
     }
 
     fn names(settings: &[Setting]) -> Vec<&str> {

@@ -59,6 +59,8 @@ pub struct Sources {
 pub struct Sockets {
     /// The queue that each listener asks for.
     pub backlog: u64,
+    /// How long a client that says nothing is the kernel's business, in seconds.
+    pub defer_accept_s: u64,
     /// Bytes of a receive queue, where it is not left to the kernel.
     pub rcvbuf: Option<u64>,
     /// Bytes of a send queue, where it is not left to the kernel.
@@ -69,7 +71,7 @@ pub struct Sockets {
 
 impl Default for Sockets {
     fn default() -> Sockets {
-        Sockets { backlog: SOMAXCONN, rcvbuf: None, sndbuf: None, user_timeout_ms: None }
+        Sockets { backlog: SOMAXCONN, defer_accept_s: 1, rcvbuf: None, sndbuf: None, user_timeout_ms: None }
     }
 }
 
@@ -84,8 +86,6 @@ pub struct Target {
     pub rate_per_s: f64,
     /// Bytes of a message.
     pub payload_bytes: u64,
-    /// The server's port, where it is known.
-    pub listen_port: Option<u16>,
     /// How its sockets are set.
     pub sockets: Sockets,
     /// New connections per second, at the steepest.
@@ -104,7 +104,6 @@ impl Target {
             reconnects: 0,
             rate_per_s: 0.0,
             payload_bytes: 0,
-            listen_port: None,
             sockets: Sockets::default(),
             connect_rate_per_s: 0.0,
             server: None,

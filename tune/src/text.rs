@@ -4,38 +4,70 @@ use throng_report::text::wrap;
 
 use crate::audit::Line;
 use crate::knob::{Knob, Place, Scope, Verdict};
-use crate::lab;
+use crate::machine::Machine;
+use crate::target::{Backend, Side, Target};
 
-/// The verdicts in the order in which they are shown.
-const ORDER: [Verdict; 5] =
-    [Verdict::Blocks, Verdict::Risky, Verdict::Wasteful, Verdict::Unknown, Verdict::Ok];
+/// What a line belongs to, in the order in which it is shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Group {
+    /// A run would be refused.
+    Refuses,
+    /// With this verdict, and not refused.
+    Of(Verdict),
+}
 
-/// An audit: what needs a look first, with why and what to do; then what fits, a line each.
-pub fn render(lines: &[Line]) -> String {
+const GROUPS: [(Group, &str); 6] = [
+    (Group::Refuses, "In the way: Throng does not begin"),
+    (Group::Of(Verdict::Blocks), "In the way: Throng begins, and something is lost or late"),
+    (Group::Of(Verdict::Risky), "Fits until something goes wrong"),
+    (Group::Of(Verdict::Wasteful), "Costs something for nothing"),
+    (Group::Of(Verdict::Unknown), "Cannot be known from here"),
+    (Group::Of(Verdict::Ok), "Fits"),
+];
+
+impl Group {
+    fn of(line: &Line) -> Group {
+        if line.refuses { Group::Refuses } else { Group::Of(line.verdict) }
+    }
+
+    /// Whether a line of it needs no look.
+    fn is_short(self) -> bool {
+        matches!(self, Group::Of(Verdict::Ok | Verdict::Unknown))
+    }
+}
+
+/// An audit: what was judged, of `about` and the target; what needs a look first, with why and what to do; then what fits, a line
+/// each.
+pub fn render(about: &str, target: &Target, machine: &Machine, lines: &[Line]) -> String {
     let mut text = String::new();
     let mut put = |line: &str| {
         text.push_str(line.trim_end());
         text.push('\n');
     };
-    for verdict in ORDER {
-        let lines: Vec<&Line> = lines.iter().filter(|line| line.verdict == verdict).collect();
+    put(about);
+    for (name, value) in assumed(target, machine) {
+        wrap(&format!("  {name:<9} "), &value).iter().for_each(|line| put(line));
+    }
+    for (group, heading) in GROUPS {
+        let lines: Vec<&Line> = lines.iter().filter(|line| Group::of(line) == group).collect();
         if lines.is_empty() {
             continue;
         }
-        put(&format!("{} ({})", heading(verdict), lines.len()));
+        put("");
+        put(&format!("{heading} ({})", lines.len()));
         for line in lines {
             let needed = match line.needed.as_str() {
                 "" => String::new(),
                 needed => format!("needed: {needed}"),
             };
-            let head =
-                format!("  {:<36} {:<9} {:<24} {needed}", line.knob.name, line.knob.scope.word(), line.now);
-            if verdict == Verdict::Ok || verdict == Verdict::Unknown {
-                let because = if line.needed.is_empty() { line.because.as_str() } else { "" };
-                put(&format!("{head}{because}"));
+            let head = format!("  {:<36} {:<9} {:<24} ", line.knob.name, line.knob.scope.word(), line.now);
+            if group.is_short() {
+                let parts = [needed.as_str(), line.because.as_str()];
+                let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+                put(&format!("{head}{}", parts.join("; ")));
                 continue;
             }
-            put(&head);
+            put(&format!("{head}{needed}"));
             let fits =
                 line.fits.map(|fits| format!("at most {fits} connections as it is")).unwrap_or_default();
             for (name, value) in [
@@ -50,30 +82,56 @@ pub fn render(lines: &[Line]) -> String {
                 }
             }
         }
-        put("");
     }
-    let count = |verdict: Verdict| lines.iter().filter(|line| line.verdict == verdict).count();
-    let blocks = count(Verdict::Blocks);
-    let by_lab =
-        lines.iter().filter(|line| line.verdict == Verdict::Blocks && lab::sets(line.knob.name)).count();
-    put(&match (blocks, by_lab) {
+    put("");
+    let blocks = lines.iter().filter(|line| line.verdict == Verdict::Blocks).count();
+    let fits = lines.iter().filter_map(|line| line.fits).min();
+    put(&match (blocks, fits) {
         (0, _) => "The target fits.".to_owned(),
-        (blocks, 0) => format!("The target does not fit: {blocks} in the way."),
-        (blocks, by_lab) => format!(
-            "The target does not fit: {blocks} in the way, of which `throng run` sets {by_lab} in its lab."
-        ),
+        (blocks, None) => format!("The target does not fit: {blocks} in the way."),
+        (blocks, Some(fits)) => {
+            format!("The target does not fit: {blocks} in the way. As it is, {fits} connections fit at most.")
+        }
     });
+    put("`throng tune knobs NAME` has the rule, the risk and the source of each.");
     text
 }
 
-fn heading(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Blocks => "In the way of the target",
-        Verdict::Risky => "Fits until something goes wrong",
-        Verdict::Wasteful => "Costs something for nothing",
-        Verdict::Unknown => "Cannot be known from here",
-        Verdict::Ok => "Fits",
+/// What the figures are calculated from.
+fn assumed(target: &Target, machine: &Machine) -> Vec<(&'static str, String)> {
+    let side = |name: &'static str, side: Side, what: &str| {
+        let rings = side.rings(machine.files_per_table);
+        let over = match side.backend {
+            Backend::Epoll => "over epoll".to_owned(),
+            Backend::IoUring => format!("over io-uring, {}", counted(rings, "ring")),
+            Backend::UserSpace => "with TCP in user space".to_owned(),
+        };
+        (name, format!("{} {over}", counted(side.threads, what)))
+    };
+    let mut all = Vec::new();
+    all.extend(target.server.map(|server| side("server", server, "shard")));
+    if let Some((users, sources)) = target.generator {
+        let (name, mut text) = side("users", users, "thread");
+        if users.has_sockets() {
+            text += &format!(", from {}", counted(sources.addresses, "source address"));
+        }
+        all.push((name, text));
     }
+    all.push(("connects", format!("{:.0} a second", target.connect_rate_per_s)));
+    all.push((
+        "columns",
+        "setting, whose it is (a lab has its own of a namespace's), what it is, what is needed".to_owned(),
+    ));
+    all
+}
+
+fn counted(count: u64, what: &str) -> String {
+    let ending = match (count, what.ends_with('s')) {
+        (1, _) => "",
+        (_, true) => "es",
+        (_, false) => "s",
+    };
+    format!("{count} {what}{ending}")
 }
 
 /// A knob, with everything that is known of it.
@@ -81,6 +139,7 @@ pub fn describe(knob: &Knob) -> String {
     let place = match knob.place {
         Place::Sysctl => format!("/proc/sys/{}", knob.name.replace('.', "/")),
         Place::File(path) => path.to_owned(),
+        Place::Read(path) => format!("{path}, which Throng does not write"),
         Place::Limit { ulimit, systemd, .. } => format!("ulimit {ulimit}, {systemd}= under systemd"),
         Place::Throng(Some(flag)) => format!("Throng's own sockets, by {flag}"),
         Place::Throng(None) => "Throng's own sockets".to_owned(),

@@ -41,7 +41,7 @@ pub(crate) struct Cli {
 
 const EXIT_CODES: &str = "\
 Exit codes:
-  0 pass   1 the run broke   2 usage   98 INVALID: something other than the server was measured
+  0 pass   1 it broke, or does not fit   2 usage   98 INVALID: something other than the server was measured
   99 FAIL   130 interrupted
 
 Counts take k, m and g (1.5k, 2M); times take us, ms, s, m, h. Results go to stdout, everything else to stderr.

@@ -12,7 +12,7 @@ use super::{LocalFlags, PlanFlags, ReportFlags, values};
 /// `throng tune`.
 #[derive(Subcommand, Debug)]
 pub(crate) enum TuneCommand {
-    /// Judge every setting for a target: what it is, what is needed, and why. Writes nothing
+    /// Judge every setting for a target: what it is, what is needed, and why. Changes nothing
     #[command(after_help = AUDIT_EXAMPLES)]
     Audit(AuditArgs),
     /// Write what an audit would have set into a file that can be read, cut down and applied. Sets nothing
@@ -128,9 +128,17 @@ pub(crate) struct SweepArgs {
     #[arg(long, value_name = "NAME=VALUE", value_parser = values::knob)]
     pub(crate) knob: Vec<(String, String)>,
 
-    /// Let the counters of a run propose what to try
-    #[arg(long)]
+    /// Let the audit and the counters of a first run propose what to try
+    #[arg(long, conflicts_with = "factorial")]
     pub(crate) auto: bool,
+
+    /// Set what is the whole machine's, too, while the runs that try it last; as root, with the journal of `throng tune apply`
+    #[arg(long)]
+    pub(crate) host: bool,
+
+    /// The journal.
+    #[command(flatten)]
+    pub(crate) journal: JournalFlag,
 
     /// Of two knobs try both at once, too
     #[arg(long)]
@@ -211,7 +219,8 @@ Examples:
   throng tune audit -c 2m -r 20k --role server        the machine of a server
   throng tune audit -c 500k --role users --source-addresses 20
 
-Exit code 0: the target fits; 1: something is in the way.";
+Of both sides the lab is judged that `throng run` would make, with --sysctl; --no-lab judges the machine as it is. Exit code 0: the
+target fits; 1: something is in the way.";
 
 const APPLY_HELP: &str = "\
 Examples:
@@ -226,6 +235,6 @@ const SWEEP_HELP: &str = "\
 Examples:
   throng tune sweep --knob tcp_rmem='4096 16384 262144' --knob backend=epoll -c 10k -r 20k
   throng tune sweep --knob shards=2 --knob backend=epoll --factorial --closed-loop 8 --duet
-  throng tune sweep --auto -c 500k -r 20k --budget 30m
+  throng tune sweep --auto --host -c 500k -r 20k --budget 30m
 
 The folder whose path it prints last has all runs, sweep.json, and plan.toml with the settings that help.";

@@ -19,6 +19,7 @@ use throng_reactor::sys::namespace;
 use throng_report::schema::Lab;
 use throng_tune::{lab, sysctl_path};
 
+use crate::args::{EngineName, LocalFlags};
 use crate::exit::{Exit, Failure, Outcome};
 
 pub(crate) use told::Told;
@@ -42,10 +43,25 @@ const FORBIDDING: [(&str, &str); 4] = [
 /// Settings that somebody asked for: names and values.
 pub(crate) type Asked = [(String, String)];
 
-/// Moves this process into a lab for `sockets` sockets, set as `asked` where that says more. To be called before the process
-/// starts its first thread, since a user namespace is for whole processes and later threads are born into it.
+/// Moves this process into the lab of a run with so many connections; `None` where it is to be on the host. To be called before
+/// the process starts its first thread, since a user namespace is for whole processes and later threads are born into it.
 ///
-/// Where no lab can be made the report says why, and the run is on the host; unless somebody `insists` on one, or asked for a setting.
+/// Where no lab can be made it says why, and the run is on the host; unless somebody insists on one, or asked for a setting.
+pub(crate) fn of_run(flags: &LocalFlags, connections: u64) -> Result<Option<Lab>, Failure> {
+    let in_user_space = flags.generator.engine == EngineName::Tun;
+    if flags.no_lab {
+        if in_user_space {
+            let why = "--engine tun makes devices and takes addresses: in a lab alone, so not with --no-lab";
+            return Err(Failure::usage(why.to_owned()));
+        }
+        return Ok(None);
+    }
+    // Both ends of each connection are in it, unless one is no socket.
+    let sockets = if in_user_space { connections } else { 2 * connections };
+    open(flags.lab || in_user_space, sockets, &flags.sysctl).map(Some)
+}
+
+/// Moves this process into a lab for `sockets` sockets, set as `asked` where that says more.
 pub(crate) fn open(insists: bool, sockets: u64, asked: &Asked) -> Result<Lab, Failure> {
     match unshare() {
         Ok(kind) => furnish(kind, sockets, asked),

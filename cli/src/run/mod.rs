@@ -27,7 +27,7 @@ use throng_report::{RunFolder, Threshold};
 use throng_tune::Memory;
 
 use crate::admin;
-use crate::args::{Cli, EngineName, RunArgs, forward};
+use crate::args::{Cli, RunArgs, forward};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::lab::{self, Told};
 use crate::load::default_folder;
@@ -97,19 +97,8 @@ pub(crate) fn run(args: &RunArgs, matches: &ArgMatches) -> Outcome {
 
 /// Opens the lab, unless the run is to be on the host.
 fn lab(args: &RunArgs, plan: &Plan) -> Result<Told, Failure> {
-    let in_user_space = args.local.generator.engine == EngineName::Tun;
-    if args.local.no_lab {
-        if in_user_space {
-            let why = "--engine tun makes devices and takes addresses: in a lab alone, so not with --no-lab";
-            return Err(Failure::usage(why.to_owned()));
-        }
-        return Ok(Told::default());
-    }
     let outside = host::sysctls();
-    // Both ends of each connection are in it, unless one is no socket.
-    let ends = if in_user_space { 1 } else { 2 };
-    let asked = &args.local.sysctl;
-    let lab = lab::open(args.local.lab || in_user_space, ends * plan.connections, asked)?;
+    let Some(lab) = lab::of_run(&args.local, plan.connections)? else { return Ok(Told::default()) };
     let warning = (!lab.made || !lab.refused.is_empty()).then(|| lab::describe(&lab));
     Ok(Told { warnings: warning.into_iter().collect(), ..Told::new(Some(lab), outside) })
 }

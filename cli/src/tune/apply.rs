@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::SystemTime;
 
 use throng_tune::Plan;
-use throng_tune::change::{self, Change, Entry, Journal, Keeper, Progress, Restored, Wanted};
+use throng_tune::change::{self, Change, Fate, Journal, Keeper, Left, Progress, Restored, Wanted};
 
 use crate::args::{ApplyArgs, JournalFlag, RollbackArgs};
 use crate::exit::{Exit, Failure, Outcome};
@@ -55,7 +55,7 @@ fn in_lab(args: &ApplyArgs, plan: &Plan) -> Outcome {
         return Err(Failure::usage(why.to_owned()));
     };
     let asked: Vec<(String, String)> = wanted.into_iter().map(|wanted| (wanted.name, wanted.value)).collect();
-    let lab = lab::open(true, 0, &asked)?;
+    let lab = lab::open(true, 2 * plan.connections, &asked)?;
     eprintln!("throng: {}", lab::describe(&lab));
     // On success this process is the command.
     let error = Command::new(program).args(rest).exec();
@@ -63,7 +63,7 @@ fn in_lab(args: &ApplyArgs, plan: &Plan) -> Outcome {
 }
 
 fn say(wanted: &Wanted) {
-    let now = fs::read_to_string(&wanted.path).unwrap_or_default();
+    let now = change::read(&wanted.path).unwrap_or_default();
     println!("{}: {} -> {}", wanted.name, words(&now), wanted.value);
 }
 
@@ -88,27 +88,37 @@ fn on_host(args: &ApplyArgs, plan: &Plan) -> Outcome {
     for (name, pid, what) in throng_tune::other_tuners() {
         eprintln!("throng: {name} runs here ({pid}), and {what}: it may change this again");
     }
-    let boot = boot_id()?;
     let keeper = keeper(&args.journal);
-    let began = utc::rfc3339(SystemTime::now());
-    let mut change = Change::new(keeper.clone(), &wanted, boot.clone(), began).map_err(Failure::broke)?;
-    if change.entries().is_empty() {
+    let Some(journal) = set_all(&keeper, &wanted, args.die_after)? else {
         println!("nothing is to be set: everything is as the plan wants it");
         return Ok(Exit::Pass);
+    };
+    list(&journal);
+    println!("`throng tune rollback` puts it back ({})", keeper.path().display());
+    Ok(Exit::Pass)
+}
+
+/// Sets all of it, or at the first refusal none. `None`: everything is so already.
+fn set_all(keeper: &Keeper, wanted: &[Wanted], die_after: Option<u64>) -> Result<Option<Journal>, Failure> {
+    let boot = boot_id()?;
+    let began = utc::rfc3339(SystemTime::now());
+    let mut change = Change::new(keeper.clone(), wanted, boot.clone(), began).map_err(Failure::broke)?;
+    if change.entries().is_empty() {
+        return Ok(None);
     }
     let mut steps = 0;
     loop {
-        if args.die_after == Some(steps) {
+        if die_after == Some(steps) {
             let this = rustix::process::getpid();
             let _ = rustix::process::kill_process(this, rustix::process::Signal::KILL);
         }
         steps += 1;
         match change.step() {
             Ok(true) => {}
-            Ok(false) => break,
+            Ok(false) => return Ok(Some(change.finish())),
             Err(why) => {
                 drop(change); // with its lock
-                let restored = change::restore(&keeper, &boot);
+                let restored = change::restore(keeper, &boot);
                 let outcome = restored.map_err(|error| Failure::broke(format!("{why}; {error}")))?;
                 tell(&outcome);
                 let left = if outcome.is_whole() {
@@ -120,10 +130,50 @@ fn on_host(args: &ApplyArgs, plan: &Plan) -> Outcome {
             }
         }
     }
-    let journal = change.finish();
-    list(&journal);
-    println!("`throng tune rollback` puts it back ({})", keeper.path().display());
-    Ok(Exit::Pass)
+}
+
+/// Settings of this machine, for as long as a run of a sweep. Dropped, they are put back; killed, `throng tune rollback` does it.
+pub(super) struct OnHost {
+    keeper: Option<Keeper>,
+}
+
+impl OnHost {
+    /// Sets them; nothing where there are none.
+    pub(super) fn set(flag: &JournalFlag, wanted: &[Wanted]) -> Result<OnHost, Failure> {
+        if wanted.is_empty() {
+            return Ok(OnHost { keeper: None });
+        }
+        if let Some(need) = change::needs(wanted).first() {
+            return Err(Failure::broke(need.clone()));
+        }
+        let keeper = keeper(flag);
+        let is_set = set_all(&keeper, wanted, None)?.is_some();
+        Ok(OnHost { keeper: is_set.then_some(keeper) })
+    }
+
+    /// Puts them back.
+    ///
+    /// # Errors
+    /// Not all of it could be, or somebody else changed it meanwhile.
+    pub(super) fn put_back(mut self) -> Result<(), Failure> {
+        let Some(keeper) = self.keeper.take() else { return Ok(()) };
+        let outcome = change::restore(&keeper, &boot_id()?).map_err(Failure::broke)?;
+        if outcome.is_whole() {
+            return Ok(());
+        }
+        tell(&outcome);
+        Err(Failure::broke("what was tried on this machine could not be put back: see above".to_owned()))
+    }
+}
+
+impl Drop for OnHost {
+    fn drop(&mut self) {
+        if self.keeper.is_some()
+            && let Err(failure) = (OnHost { keeper: self.keeper.take() }).put_back()
+        {
+            eprintln!("throng: {}", failure.message);
+        }
+    }
 }
 
 /// What a journal says of each setting.
@@ -150,8 +200,8 @@ fn tell(outcome: &Restored) {
     for name in &outcome.restored {
         eprintln!("throng: {name} is as it was");
     }
-    for (name, now) in &outcome.left {
-        eprintln!("throng: {name} is left alone: somebody else made it {now} since");
+    for Left { name, now, was } in &outcome.left {
+        eprintln!("throng: {name} is left alone: somebody else made it {now} since; it was {was}");
     }
     for (name, why) in &outcome.failed {
         eprintln!("throng: {name} could not be put back: {why}");
@@ -165,10 +215,17 @@ pub(super) fn rollback(args: &RollbackArgs) -> Outcome {
     if args.dry_run {
         match &journal {
             Some(journal) if journal.boot_id == boot => {
-                let changed = |entry: &&Entry| entry.progress != Progress::Waiting;
-                for entry in journal.entries.iter().rev().filter(changed) {
-                    let now = fs::read_to_string(&entry.path).unwrap_or_default();
-                    println!("{}: {} -> {}", entry.name, words(&now), words(&entry.old));
+                journal.is_of_this_network().map_err(Failure::broke)?;
+                for entry in journal.entries.iter().rev() {
+                    let now = change::read(&entry.path).unwrap_or_default();
+                    let (name, now_words) = (&entry.name, words(&now));
+                    match entry.fate(&now) {
+                        Fate::Stays => {}
+                        Fate::PutBack => println!("{name}: {now_words} -> {}", words(&entry.old)),
+                        Fate::LeftAlone => {
+                            println!("{name}: {now_words}, left alone: somebody else made it that");
+                        }
+                    }
                 }
             }
             Some(_) => println!("a restart has put everything back"),
@@ -201,7 +258,7 @@ pub(super) fn status(flag: &JournalFlag) -> Outcome {
             println!("{state}, {}", journal.began_utc);
             list(&journal);
             for entry in journal.entries.iter().filter(|entry| entry.progress == Progress::Written) {
-                let now = fs::read_to_string(&entry.path).unwrap_or_default();
+                let now = change::read(&entry.path).unwrap_or_default();
                 if entry.became.as_ref() != Some(&now) {
                     println!("{}: somebody else made it {} since", entry.name, now.trim());
                 }

@@ -1,15 +1,19 @@
 //! `throng tune`: which settings hold this machine back, and changing them.
 
 mod apply;
+mod propose;
 mod sweep;
+mod trial;
 
 use std::fs;
 
 use clap::ArgMatches;
-use throng_tune::{KNOBS, Line, Plan, Verdict, audit, describe};
+use throng_tune::{KNOBS, Line, Machine, Plan, Target, Verdict, audit, describe};
 
+use crate::args::values::Cores;
 use crate::args::{Role, TargetFlags, TuneCommand, TunePlanArgs};
 use crate::exit::{Exit, Failure, Outcome};
+use crate::lab;
 use crate::prepare;
 use crate::size::Sized;
 
@@ -17,11 +21,12 @@ use crate::size::Sized;
 pub(crate) fn tune(command: &TuneCommand, matches: &ArgMatches) -> Outcome {
     match command {
         TuneCommand::Audit(args) => {
-            let (_, lines) = judge(&args.target)?;
+            let judged = judge(&args.target, args.target.role == Role::Both)?;
+            let Judged { about, target, machine, lines } = &judged;
             if args.json {
-                println!("{}", serde_json::to_string_pretty(&lines).expect("strings and numbers"));
+                println!("{}", serde_json::to_string_pretty(lines).expect("strings and numbers"));
             } else {
-                print!("{}", throng_tune::render(&lines));
+                print!("{}", throng_tune::render(about, target, machine, lines));
             }
             let is_blocked = lines.iter().any(|line| line.verdict == Verdict::Blocks);
             Ok(if is_blocked { Exit::Broke } else { Exit::Pass })
@@ -37,22 +42,48 @@ pub(crate) fn tune(command: &TuneCommand, matches: &ArgMatches) -> Outcome {
     }
 }
 
-/// The target in words, and every knob for it.
-fn judge(flags: &TargetFlags) -> Result<(String, Vec<Line>), Failure> {
+/// What was judged, and every knob for it.
+struct Judged {
+    /// The target in words.
+    about: String,
+    target: Target,
+    machine: Machine,
+    lines: Vec<Line>,
+}
+
+/// Judges the machine as it is, or `in_lab`, as it is in the lab that a run would have.
+fn judge(flags: &TargetFlags, in_lab: bool) -> Result<Judged, Failure> {
     let plan = prepare::plan(&flags.scenario, &flags.plan)?;
-    let about = format!(
-        "{} with {} connections and {} messages/s, {}",
-        plan.scenario,
-        plan.connections,
-        plan.rate_per_s,
-        match flags.role {
-            Role::Both => "both sides here",
-            Role::Server => "the server here",
-            Role::Users => "the users here",
-        }
+    let mut about = format!(
+        "{}: {} connections, {} messages/s of {} bytes",
+        plan.scenario, plan.connections, plan.rate_per_s, plan.payload_bytes
     );
-    let machine = prepare::machine()?;
-    let mut target = Sized::new(plan, &flags.local, &machine)?.target;
+    let outside = prepare::machine()?;
+    let lab = match in_lab {
+        true => lab::of_run(&flags.local, plan.connections)?,
+        false if flags.local.lab || !flags.local.sysctl.is_empty() => {
+            let why = "--lab and --sysctl are for an audit of both sides, which `throng run` has";
+            return Err(Failure::usage(why.to_owned()));
+        }
+        false => None,
+    };
+    about += match flags.role {
+        Role::Both if lab.is_some_and(|lab| lab.made) => {
+            "; server and users here, in a lab as `throng run` makes it"
+        }
+        Role::Both => "; server and users here, on the host's loopback",
+        Role::Server => "; the server here, its users elsewhere",
+        Role::Users => "; the users here, their server elsewhere",
+    };
+    // Whoever has the machine alone has all of its cores.
+    let mut local = flags.local.clone();
+    let all = || prepare::allowed_cores().map(|cores| Some(Cores(cores)));
+    match flags.role {
+        Role::Server if local.server.serve_cpus.is_none() => local.server.serve_cpus = all()?,
+        Role::Users if local.generator.load_cpus.is_none() => local.generator.load_cpus = all()?,
+        _ => {}
+    }
+    let Sized { mut target, machine, .. } = Sized::new(plan, &local, &outside)?;
     match flags.role {
         Role::Both => {}
         Role::Server => target.generator = None,
@@ -64,12 +95,13 @@ fn judge(flags: &TargetFlags) -> Result<(String, Vec<Line>), Failure> {
             }
         }
     }
-    Ok((about, audit(&target, &machine)))
+    let lines = audit(&target, &machine);
+    Ok(Judged { about, target, machine, lines })
 }
 
 fn plan(args: &TunePlanArgs) -> Outcome {
-    let (about, lines) = judge(&args.target)?;
-    let plan = Plan::of(&lines, about, args.all);
+    let Judged { about, target, lines, .. } = judge(&args.target, false)?;
+    let plan = Plan::of(&lines, about, target.connections, args.all);
     let write = |path: &std::path::Path, text: &str| {
         let folder = path.parent().map_or(Ok(()), fs::create_dir_all);
         let written = folder.and_then(|()| fs::write(path, text));

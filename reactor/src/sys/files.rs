@@ -25,15 +25,19 @@ pub fn limit() -> io::Result<FileLimit> {
     Ok(FileLimit { soft: limit.rlim_cur, hard: limit.rlim_max })
 }
 
-/// Raises the soft limit to the hard one; returns what is in force then.
+/// Raises the soft limit to the hard one; returns what is in force then. The same for locked memory, which rings count against.
 ///
 /// # Errors
 /// None that a working kernel gives: nobody is refused what is below the hard limit.
 pub fn raise_limit() -> io::Result<FileLimit> {
-    let now = limit()?;
-    let raised = libc::rlimit { rlim_cur: now.hard, rlim_max: now.hard };
-    // SAFETY: `raised` is a valid rlimit that outlives the call.
-    check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const raised) })?;
+    for resource in [libc::RLIMIT_NOFILE, libc::RLIMIT_MEMLOCK] {
+        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: `limit` is a valid rlimit for the kernel to fill.
+        check(unsafe { libc::getrlimit(resource, &raw mut limit) })?;
+        limit.rlim_cur = limit.rlim_max;
+        // SAFETY: `limit` is a valid rlimit that outlives the call.
+        check(unsafe { libc::setrlimit(resource, &raw const limit) })?;
+    }
     limit()
 }
 

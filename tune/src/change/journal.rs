@@ -51,6 +51,9 @@ pub struct Journal {
     pub boot_id: String,
     /// When it began, RFC 3339 in UTC.
     pub began_utc: String,
+    /// The network namespace whose net.* it is about, as /proc/self/ns/net names it.
+    #[serde(default)]
+    pub network: String,
     /// The process that did it.
     pub pid: u32,
     /// The settings, in the order in which they are written.
@@ -60,13 +63,35 @@ pub struct Journal {
 impl Journal {
     /// One in which nothing was touched yet.
     pub fn new(boot_id: String, began_utc: String, entries: Vec<Entry>) -> Journal {
-        Journal { schema: SCHEMA.to_owned(), boot_id, began_utc, pid: std::process::id(), entries }
+        let (schema, pid) = (SCHEMA.to_owned(), std::process::id());
+        Journal { schema, boot_id, began_utc, network: this_network(), pid, entries }
+    }
+
+    /// Whether its net.* settings are those that are seen from here.
+    ///
+    /// # Errors
+    /// They are another namespace's; in words.
+    pub fn is_of_this_network(&self) -> Result<(), String> {
+        let here = this_network();
+        let is_about_networks = self.entries.iter().any(|entry| entry.path.starts_with("/proc/sys/net"));
+        if self.network == here || self.network.is_empty() || !is_about_networks {
+            return Ok(());
+        }
+        let made = &self.network;
+        Err(format!(
+            "it was made in another network namespace ({made}; this is {here}): put it back there, with nsenter(1)"
+        ))
     }
 
     /// Whether every setting has its new value.
     pub fn is_done(&self) -> bool {
         self.entries.iter().all(|entry| entry.progress == Progress::Written)
     }
+}
+
+/// Names the network namespace of this process.
+fn this_network() -> String {
+    fs::read_link("/proc/self/ns/net").map(|path| path.display().to_string()).unwrap_or_default()
 }
 
 /// Where a journal is kept.

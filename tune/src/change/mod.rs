@@ -17,6 +17,8 @@ use std::path::Path;
 
 pub use journal::{Entry, Journal, Keeper, Lock, Progress};
 
+use crate::machine::chosen;
+
 /// A setting that is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
@@ -28,13 +30,52 @@ pub struct Wanted {
     pub value: String,
 }
 
+/// A setting that somebody else has changed since we did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Left {
+    /// Its name.
+    pub name: String,
+    /// What it is now.
+    pub now: String,
+    /// What it was before we changed it.
+    pub was: String,
+}
+
+/// What becomes of a setting when it is to be put back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It is as it was.
+    Stays,
+    /// It gets its old value.
+    PutBack,
+    /// Somebody else has changed it since.
+    LeftAlone,
+}
+
+impl Entry {
+    /// What becomes of it, when it is `now` so.
+    pub fn fate(&self, now: &str) -> Fate {
+        let is_ours = match self.progress {
+            Progress::Waiting | Progress::Restored => return Fate::Stays,
+            // What the kernel made of it was not noted any more.
+            Progress::Writing => true,
+            Progress::Written => self.became.as_deref() == Some(now),
+        };
+        match now == self.old {
+            true => Fate::Stays,
+            false if is_ours => Fate::PutBack,
+            false => Fate::LeftAlone,
+        }
+    }
+}
+
 /// What became of a restore.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Restored {
     /// Settings that have their old value again.
     pub restored: Vec<String>,
-    /// Settings that somebody else has changed since, with what they are now: they are left alone.
-    pub left: Vec<(String, String)>,
+    /// Settings that somebody else has changed since: they are left alone.
+    pub left: Vec<Left>,
     /// Settings that could not be put back, and why.
     pub failed: Vec<(String, String)>,
 }
@@ -46,9 +87,10 @@ impl Restored {
     }
 }
 
-/// What stands there, byte for byte.
-fn read(path: &Path) -> io::Result<String> {
-    fs::read_to_string(path)
+/// What stands there, byte for byte; of a file that lists what may be chosen, the chosen one.
+pub fn read(path: &Path) -> io::Result<String> {
+    let text = fs::read_to_string(path)?;
+    Ok(chosen(&text).map(str::to_owned).unwrap_or(text))
 }
 
 /// Whether two texts are the same value: the kernel writes tabs where people write blanks.
@@ -66,7 +108,7 @@ pub fn needs(wanted: &[Wanted]) -> Vec<String> {
         };
         let remedy = match why.kind() {
             io::ErrorKind::NotFound => "this kernel does not have it, or its module is not loaded",
-            io::ErrorKind::PermissionDenied => "it takes root (CAP_SYS_ADMIN, or CAP_NET_ADMIN for net.*)",
+            io::ErrorKind::PermissionDenied => "it takes root: uid 0, or for net.* CAP_NET_ADMIN",
             io::ErrorKind::ReadOnlyFilesystem => {
                 "/proc/sys is mounted read-only, as containers have it: do it on the host"
             }
@@ -192,6 +234,7 @@ pub fn restore(keeper: &Keeper, boot_id: &str) -> Result<Restored, String> {
     };
     let mut outcome = Restored::default();
     if journal.boot_id == boot_id {
+        journal.is_of_this_network()?;
         for at in (0..journal.entries.len()).rev() {
             put_back(&mut journal.entries[at], &mut outcome);
         }
@@ -209,18 +252,13 @@ fn put_back(entry: &mut Entry, outcome: &mut Restored) {
         Ok(now) => now,
         Err(error) => return outcome.failed.push((entry.name.clone(), error.to_string())),
     };
-    let is_ours = match entry.progress {
-        Progress::Waiting | Progress::Restored => return,
-        // What the kernel made of it was not noted any more.
-        Progress::Writing => true,
-        Progress::Written => entry.became.as_ref() == Some(&now),
-    };
-    if now == entry.old {
-        entry.progress = Progress::Restored;
-        return;
-    }
-    if !is_ours {
-        return outcome.left.push((entry.name.clone(), now.trim().to_owned()));
+    match entry.fate(&now) {
+        Fate::Stays => return entry.progress = Progress::Restored,
+        Fate::LeftAlone => {
+            let [now, was] = [&now, &entry.old].map(|text| text.trim().to_owned());
+            return outcome.left.push(Left { name: entry.name.clone(), now, was });
+        }
+        Fate::PutBack => {}
     }
     let written = fs::write(&entry.path, &entry.old).and_then(|()| read(&entry.path));
     match written {

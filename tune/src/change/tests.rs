@@ -114,7 +114,8 @@ fn what_somebody_else_changed_since_is_left_alone_and_told() {
     host.apply();
     fs::write(host.path("a"), "7\n").unwrap();
     let outcome = restore(&host.keeper(), BOOT).unwrap();
-    assert_eq!(outcome.left, [("a".to_owned(), "7".to_owned())]);
+    let [now, was] = ["7", "1"].map(str::to_owned);
+    assert_eq!(outcome.left, [Left { name: "a".to_owned(), now, was }]);
     assert!(!outcome.is_whole());
     assert_eq!((host.values()["a"].as_str(), host.values()["c"].as_str()), ("7\n", "cubic\n"));
 }
@@ -204,4 +205,37 @@ fn what_has_its_value_already_is_no_change() {
     let host = Host::new();
     fs::write(host.path("a"), "2\n").unwrap();
     assert_eq!(host.change().unwrap().entries().len(), 2);
+}
+
+#[test]
+fn what_may_be_chosen_is_put_back_by_its_name() {
+    let host = Host::new();
+    // As the kernel has it; what is written it reads as one word, which a file of a test keeps.
+    fs::write(host.path("c"), "[always] madvise never\n").unwrap();
+    let wanted = [Wanted { name: "c".to_owned(), path: host.path("c"), value: "madvise".to_owned() }];
+    let new = || Change::new(host.keeper(), &wanted, BOOT.to_owned(), "then".to_owned()).unwrap();
+    let mut change = new();
+    while change.step().unwrap() {}
+    assert_eq!(fs::read_to_string(host.path("c")).unwrap(), "madvise\n");
+    drop(change);
+    assert_eq!(restore(&host.keeper(), BOOT).unwrap().restored, ["c"]);
+    assert_eq!(fs::read_to_string(host.path("c")).unwrap(), "always");
+    fs::write(host.path("c"), "always [madvise] never\n").unwrap();
+    assert_eq!(new().entries(), [], "it is so already");
+}
+
+#[test]
+fn the_settings_of_another_network_are_not_taken_for_ours() {
+    let mut journal = Journal::new(BOOT.to_owned(), String::new(), Vec::new());
+    journal.network = "net:[1]".to_owned();
+    assert_eq!(journal.is_of_this_network(), Ok(()), "it is not about networks");
+    journal.entries.push(Entry {
+        name: "net.core.somaxconn".to_owned(),
+        path: "/proc/sys/net/core/somaxconn".into(),
+        old: "1\n".to_owned(),
+        new: "2".to_owned(),
+        became: None,
+        progress: Progress::Writing,
+    });
+    assert!(journal.is_of_this_network().unwrap_err().contains("nsenter"));
 }

@@ -1,5 +1,7 @@
 //! How much the kernel holds for a connection that does not read, or is not read from.
 
+use throng_report::text::bytes;
+
 use crate::detect::{Found, Seen, unseen};
 use crate::knob::{Knob, Place, Said, Scope};
 use crate::limits::{
@@ -9,29 +11,44 @@ use crate::limits::{
 use crate::machine::Machine;
 use crate::target::Target;
 
+/// What the kernel sets net.ipv4.tcp_mem to by itself (net/ipv4/tcp.c, tcp_init_mem): pages.
+fn tcp_mem_by_itself(machine: &Machine) -> [u64; 3] {
+    let pressure = machine.memory_total_bytes / PAGE_BYTES / 16;
+    [pressure / 4 * 3, pressure, pressure / 4 * 6]
+}
+
 pub(super) const TCP_MEM: Knob = Knob {
     name: "net.ipv4.tcp_mem",
     scope: Scope::Host,
     place: Place::Sysctl,
-    what: "pages that all TCP queues together may take: below the first nobody is asked to save, above the last packets are dropped",
-    why: "two and a half pages for each socket that has something queued within a second; idle connections take none; half of the memory at most",
+    what: "pages that all TCP queues together may take: from the second number on everybody is asked to save, above the third packets \
+           are dropped",
+    why: "the second: two and a half pages for each message of a second, once on its way in and once on its way out, so that a server \
+          which stands still for a second loses nothing; the third at most half of the memory; idle connections take none",
     risk: "memory that queues hold is not there for anybody else",
-    source: "Documentation/networking/ip-sysctl.rst; TcpExtTCPMemoryPressures, TcpExtPruneCalled, TcpExtRcvPruned",
+    source: "Documentation/networking/ip-sysctl.rst; measured: 2.5 pages in a queue that holds anything; TcpExtTCPMemoryPressures, \
+             TcpExtPruneCalled, TcpExtRcvPruned; mem in /proc/net/sockstat",
     rule: |target, machine| {
         let [_, pressure, max] = machine.numbers(TCP_MEM.name)[..] else { return Said::absent() };
-        let busy = (2.0 * target.rate_per_s).ceil() as u64;
-        let needed = (busy.min(target.endpoints()) as f64 * PAGES_PER_BUSY_SOCKET).ceil() as u64;
-        let text = format!("{needed} pages");
+        let busy = ((2.0 * target.rate_per_s).ceil() as u64).min(target.endpoints());
+        let needed = (busy as f64 * PAGES_PER_BUSY_SOCKET).ceil() as u64;
+        let text = format!("at least {needed} as the second");
         if needed <= pressure {
             return Said::enough(text);
         }
         let ceiling = machine.memory_total_bytes / PAGE_BYTES / 2;
-        let value = format!("{} {} {}", needed / 2, needed, (2 * needed).min(ceiling.max(needed)));
-        let because = format!("{busy} sockets are busy within a second, and would be asked to save");
-        if needed <= max {
-            Said::risky(text, because).value(value)
+        let value =
+            (needed <= ceiling).then(|| format!("{} {needed} {}", needed / 2, (2 * needed).min(ceiling)));
+        let queues =
+            format!("{busy} queues may hold {needed} pages when the server stands still for a second");
+        let said = if needed <= max {
+            Said::risky(text, format!("{queues}, and would be asked to save"))
         } else {
-            Said::blocks(text, "packets are dropped").value(value)
+            Said::blocks(text, format!("{queues}: more than the third number, so packets are dropped"))
+        };
+        match value {
+            Some(value) => said.value(value),
+            None => said.instead("fewer messages per second, or more memory: that is more than half of it"),
         }
     },
     seen: |seen| {
@@ -41,19 +58,34 @@ pub(super) const TCP_MEM: Knob = Knob {
             "TcpExtRcvPruned",
             "TcpExtOfoPruned",
             "TcpExtTCPRcvQDrop",
+            "TcpExtTCPAbortOnMemory",
         ]);
         let [min, pressure, max] = seen.machine.numbers(TCP_MEM.name)[..] else { return None };
-        (seen.kernel("TcpExtTCPMemoryPressures") > 0).then_some(())?;
+        // The kernel counts how often the shortage began, which may have been before the run.
+        let peak = seen.peak("sockstat_tcp_mem");
+        let is_short = peak > pressure || seen.kernel("TcpExtTCPMemoryPressures") > 0;
+        (pruned > 0 && is_short).then_some(())?;
         let text = format!(
-            "TCP was short of memory: {pruned} times a queue was cut or packets were dropped; {pressure} pages may be taken before"
+            "TCP was short of memory: {pruned} times a queue was cut or packets were dropped; its queues took {peak} pages at a time, \
+             and from {pressure} on it saves"
         );
-        Found::new(text, format!("{} {} {}", 4 * min, 4 * pressure, 4 * max))
+        let by_itself = tcp_mem_by_itself(seen.machine);
+        let more = |now: u64, by_itself: u64| by_itself.max(4 * now);
+        let [least, pressed, most] =
+            [(min, 0), (pressure, 1), (max, 2)].map(|(now, at)| more(now, by_itself[at]));
+        Found::new(text, format!("{least} {pressed} {most}"))
     },
 };
 
 /// The queue that one message wants, as the kernel counts it.
 fn message(target: &Target) -> u64 {
     (target.payload_bytes + FRAME_OVERHEAD_BYTES) * SKB_SHARE
+}
+
+/// What a queue should have at first, and at the most: a packet's worth, and some messages.
+fn queue_needed(target: &Target) -> (u64, u64) {
+    let most = (MESSAGES_QUEUED * message(target)).max(4_096);
+    (message(target).clamp(4_096, 16_384), most)
 }
 
 /// How often a receive queue was full.
@@ -64,30 +96,25 @@ fn full(seen: &Seen<'_>) -> u64 {
 /// What is to be said of the three values of tcp_rmem or tcp_wmem.
 fn queue(target: &Target, machine: &Machine, name: &str) -> Said {
     let [min, default, max] = machine.numbers(name)[..] else { return Said::absent() };
-    let least = message(target).max(4096);
-    if max < least || default < least.min(16_384) {
-        let needed = format!("at least {least} for a message");
-        let because = format!("a message of {} bytes does not fit at once", target.payload_bytes);
+    let (first, most) = queue_needed(target);
+    if max < most || default < first {
+        let needed = format!("at least {first} as the second, {most} as the third");
+        let because = format!("{MESSAGES_QUEUED} messages of {} bytes do not fit", target.payload_bytes);
         let (default, max) =
-            (default.max(least.next_power_of_two()).max(16_384), max.max(65_536).max(2 * least));
+            (default.max(first.next_power_of_two()).max(16_384), max.max(SLOW_READER_BYTES).max(most));
         return Said::blocks(needed, because).value(format!("{min} {default} {max}"));
     }
-    // What everybody together could hold, if nobody reads.
-    let worst = u128::from(default) * u128::from(target.connections);
-    if target.connections >= MANY_CONNECTIONS
-        && max > SLOW_READER_BYTES
-        && worst > u128::from(machine.memory_total_bytes)
-    {
+    let bounded = SLOW_READER_BYTES.max(most.next_power_of_two());
+    if target.connections >= MANY_CONNECTIONS && max > bounded {
         let because = format!(
-            "{} connections that do not read may hold {} kB each, up to net.ipv4.tcp_mem",
+            "{} connections may hold {} each when somebody does not read, up to net.ipv4.tcp_mem together",
             target.connections,
-            max / 1000
+            bytes(max as f64)
         );
-        let default = default.min(16_384).max(least);
-        return Said::wasteful(format!("{least} to {SLOW_READER_BYTES}"), because)
-            .value(format!("{min} {default} {SLOW_READER_BYTES}"));
+        return Said::risky(format!("at most {bounded} as the third"), because)
+            .value(format!("{min} {} {bounded}", default.min(bounded)));
     }
-    Said::enough(format!("at least {least}"))
+    Said::enough(format!("at least {most} as the third"))
 }
 
 pub(super) const RMEM: Knob = Knob {
@@ -95,7 +122,8 @@ pub(super) const RMEM: Knob = Knob {
     scope: Scope::Namespace,
     place: Place::Sysctl,
     what: "bytes of a connection's receive queue: least, at first, at most",
-    why: "a message, as the kernel counts it, must fit; with many connections 256 KiB at most, since who does not read fills it",
+    why: "four messages must fit, at twice their bytes, as the kernel counts; with many connections 256 KiB at most, or that, since who does \
+          not read fills it",
     risk: "too small closes windows, and long distances become slow",
     source: "Documentation/networking/ip-sysctl.rst; TcpExtTCPToZeroWindowAdv, TcpExtTCPRcvCollapsed",
     rule: |target, machine| queue(target, machine, RMEM.name),
@@ -103,8 +131,7 @@ pub(super) const RMEM: Knob = Knob {
         let closed = full(seen);
         let [min, default, max] = seen.machine.numbers(RMEM.name)[..] else { return None };
         // One that may grow to what is under way is full now and then, and held nothing back.
-        (closed > 0 && seen.target.sockets.rcvbuf.is_none() && max < MESSAGES_QUEUED * message(seen.target))
-            .then_some(())?;
+        (closed > 0 && max < queue_needed(seen.target).1).then_some(())?;
         let text = format!(
             "receive queues were full {closed} times: a connection begins with {default} bytes, and has {max} at most"
         );
@@ -117,14 +144,15 @@ pub(super) const WMEM: Knob = Knob {
     scope: Scope::Namespace,
     place: Place::Sysctl,
     what: "bytes of a connection's send queue: least, at first, at most",
-    why: "a message, as the kernel counts it, must fit; with many connections 256 KiB at most, since slow readers fill it",
+    why: "four messages must fit, at twice their bytes, as the kernel counts; with many connections 256 KiB at most, or that, since slow \
+          readers fill it",
     risk: "too small makes sends short, and each takes more system calls",
     source: "Documentation/networking/ip-sysctl.rst; short_sends of the server",
     rule: |target, machine| queue(target, machine, WMEM.name),
     seen: |seen| {
         let short = seen.server("short_sends");
         let [min, default, max] = seen.machine.numbers(WMEM.name)[..] else { return None };
-        (short > 0 && seen.target.sockets.sndbuf.is_none() && max < MESSAGES_QUEUED * message(seen.target))
+        (short > 0 && seen.target.sockets.sndbuf.is_none() && max < queue_needed(seen.target).1)
             .then_some(())?;
         let text = format!("{short} sends found no room for all of it: a connection has {max} bytes at most");
         Found::new(text, format!("{min} {} {}", default.max(16_384), max.max(4 << 20)))
@@ -167,13 +195,21 @@ pub(super) const WMEM_MAX: Knob = Knob {
     seen: unseen,
 };
 
+/// The kernel gives so many times what a socket asks for (socket(7)), and counts its own overhead against it.
+const DOUBLED: u64 = 2;
+
+/// Whether a queue of which a socket asked for this much is too short for some messages.
+fn is_short(target: &Target, asked: u64) -> bool {
+    DOUBLED * asked < queue_needed(target).1
+}
+
 /// A buffer that Throng asks for.
 fn own_buffer(target: &Target, asked: Option<u64>) -> Said {
     let Some(asked) = asked else { return Said::ok("the kernel sizes it by what is needed").now("not set") };
-    let least = message(target);
+    let least = queue_needed(target).1.div_ceil(DOUBLED);
     if asked < least {
-        let because = format!("a message of {} bytes does not fit", target.payload_bytes);
-        return Said::blocks(least, because).value(least).now(asked);
+        let because = format!("{MESSAGES_QUEUED} messages of {} bytes do not fit", target.payload_bytes);
+        return Said::blocks(format!("at least {least}"), because).value(least).now(asked);
     }
     Said::wasteful("not set", "the kernel would size it by what is needed")
         .instead("leave it to the kernel")
@@ -191,7 +227,7 @@ pub(super) const SO_RCVBUF: Knob = Knob {
     rule: |target, _| own_buffer(target, target.sockets.rcvbuf),
     seen: |seen| {
         let closed = full(seen);
-        let asked = seen.target.sockets.rcvbuf.filter(|_| closed > 0)?;
+        let asked = seen.target.sockets.rcvbuf.filter(|asked| closed > 0 && is_short(seen.target, *asked))?;
         Found::remedied(
             format!("receive queues of {asked} bytes were full {closed} times"),
             "leave --rcvbuf away",
@@ -210,7 +246,7 @@ pub(super) const SO_SNDBUF: Knob = Knob {
     rule: |target, _| own_buffer(target, target.sockets.sndbuf),
     seen: |seen| {
         let short = seen.server("short_sends");
-        let asked = seen.target.sockets.sndbuf.filter(|_| short > 0)?;
+        let asked = seen.target.sockets.sndbuf.filter(|asked| short > 0 && is_short(seen.target, *asked))?;
         Found::remedied(
             format!("{short} sends found no room in queues of {asked} bytes"),
             "leave --sndbuf away",
@@ -232,8 +268,10 @@ pub(super) const NOTSENT_LOWAT: Knob = Knob {
             Said::blocks(message(target), "a message does not fit at once").value(131_072)
         }
         Some(now) if now > 1 << 20 && target.connections >= MANY_CONNECTIONS => {
-            Said::wasteful("16384 to 131072", "a slow reader holds as much as net.ipv4.tcp_wmem allows")
-                .value(131_072)
+            let said =
+                Said::risky("16384 to 131072", "a slow reader holds as much as net.ipv4.tcp_wmem allows");
+            let said = said.value(131_072);
+            if now >= u64::from(u32::MAX) { said.now("no limit") } else { said }
         }
         Some(_) => Said::ok(""),
     },

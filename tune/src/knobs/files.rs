@@ -25,14 +25,15 @@ pub(super) const NOFILE: Knob = Knob {
     scope: Scope::Process,
     place: Place::Limit { line: "Max open files", ulimit: "-n", systemd: "LimitNOFILE" },
     what: "open files of one table of descriptors; each shard and each generator thread has a table of its own",
-    why: "with epoll the connections of the fullest thread, with io-uring its rings; and 64, and one for each thread",
+    why: "with epoll the connections of the fullest thread; with io-uring two for each of its rings, whose tables may be no longer than \
+          the limit either; and 64, and one for each thread",
     risk: "none; the hard limit is what counts, because Throng raises the soft one itself",
-    source: "getrlimit(2); accept(2) and socket(2) fail with EMFILE",
+    source: "getrlimit(2); accept(2) and socket(2) fail with EMFILE, io_uring_register(2) for a longer table, too",
     rule: nofile,
     seen: |seen| {
         let (users, left) = (seen.failed("EMFILE"), seen.server("accept_left_group"));
         let is_short = users > 0 || (left > 0 && is_anybody_missing(seen) && !is_migration(seen));
-        let needed = is_short.then(|| files_needed(seen.target, seen.machine.files_per_table))?;
+        let needed = is_short.then(|| files_needed(seen.target))?;
         let files = seen.machine.files_per_table;
         let text = format!(
             "{users} connections of the users' had no descriptor, and shards were full {left} times: a table holds {files}"
@@ -41,35 +42,51 @@ pub(super) const NOFILE: Knob = Knob {
     },
 };
 
-/// Descriptors that the fullest table of a side takes.
-fn files_of(side: Side, files: u64) -> u64 {
+/// The least limit on open files under which the fullest table of a side has enough.
+fn files_of(side: Side) -> u64 {
     let threads = side.threads.max(1);
-    // What a thread's own table holds; direct descriptors are in none.
-    let own = match side.backend {
-        Backend::Epoll => side.fullest,
-        // A ring, and the eventfd that wakes its thread.
-        Backend::IoUring => 2 * side.rings_per_thread(files),
+    let besides = FILES_RESERVED_PER_TABLE + threads;
+    match side.backend {
+        Backend::Epoll => side.fullest + besides,
         // A device, an epoll and a timer, of every thread in the one table of the process.
-        Backend::UserSpace => 3 * threads,
-    };
-    own + FILES_RESERVED_PER_TABLE + threads
+        Backend::UserSpace => 3 * threads + besides,
+        // Two for each ring: itself, and the eventfd that wakes its thread. Connections stand in the rings' own tables, which may
+        // be no longer than the limit: a lower limit is more rings.
+        Backend::IoUring => {
+            let (mut low, mut high) = (besides, besides + 2 * side.fullest.max(1));
+            while low < high {
+                let files = low.midpoint(high);
+                if 2 * side.rings_per_thread(files) + besides <= files {
+                    high = files;
+                } else {
+                    low = files + 1;
+                }
+            }
+            low
+        }
+    }
 }
 
-/// Descriptors that the fullest table of either side takes.
-fn files_needed(target: &Target, files: u64) -> u64 {
-    target.sides().map(|(_, side)| files_of(side, files)).max().unwrap_or(0)
+/// The least limit under which both sides have enough.
+fn files_needed(target: &Target) -> u64 {
+    target.sides().map(|(_, side)| files_of(side)).max().unwrap_or(0)
 }
 
 fn nofile(target: &Target, machine: &Machine) -> Said {
     let files = machine.files_per_table;
-    let needed = files_needed(target, files);
+    let needed = files_needed(target);
     if needed <= files {
-        return Said::enough(needed).now(files);
+        let rings = target.rings(files);
+        let said = Said::at_least(needed).now(files);
+        return if rings > 0 {
+            said.because(format!("{rings} rings, with tables of their own"))
+        } else {
+            said
+        };
     }
-    let mut said = Said::blocks(needed, "").now(files).refuses();
+    let mut said = Said::blocks(format!("at least {needed}"), "").now(files).refuses();
     let mut ways = Vec::new();
-    let short =
-        target.sides().filter(|(_, side)| files_of(*side, files) > files && side.backend == Backend::Epoll);
+    let short = target.sides().filter(|(_, side)| files_of(*side) > files && side.backend == Backend::Epoll);
     for (name, side) in short {
         let threads = side.threads.max(1);
         let Some(enough) = tables_needed(target.connections, threads, files) else { continue };
@@ -101,12 +118,13 @@ pub(super) const NR_OPEN: Knob = Knob {
     source: "Documentation/admin-guide/sysctl/fs.rst; setrlimit(2) fails with EPERM",
     rule: |target, machine| {
         let Some(max) = machine.number(NR_OPEN.name) else { return Said::absent() };
-        let needed = files_needed(target, machine.files_per_table);
+        let needed = files_needed(target);
         // Whoever has their limit needs no room above it.
         if needed <= max.max(machine.files_per_table) {
-            return Said::enough(needed);
+            return Said::at_least(needed);
         }
-        Said::blocks(needed, "RLIMIT_NOFILE cannot be raised so far").value(needed.next_multiple_of(64))
+        Said::blocks(format!("at least {needed}"), "RLIMIT_NOFILE cannot be raised so far")
+            .value(needed.next_multiple_of(64))
     },
     seen: unseen,
 };
@@ -116,23 +134,26 @@ pub(super) const FILE_MAX: Knob = Knob {
     scope: Scope::Host,
     place: Place::Sysctl,
     what: "open files of the whole machine",
-    why: "every socket here, what is open already, and a reserve; whoever has CAP_SYS_ADMIN goes beyond it, and everybody else opens \
-          nothing meanwhile",
-    risk: "each open file takes a kilobyte of memory that the kernel does not get back",
+    why: "every socket here, what is open already, and 64; whoever has CAP_SYS_ADMIN goes beyond it, and everybody else opens nothing \
+          meanwhile",
+    risk: "none by itself",
     source: "Documentation/admin-guide/sysctl/fs.rst; fs.file-nr; accept(2) fails with ENFILE",
     rule: |target, machine| {
         let Some(max) = machine.number(FILE_MAX.name) else { return Said::absent() };
         let reserved = machine.files_used + FILES_RESERVED_PER_TABLE;
         let needed = reserved + target.endpoints();
         if needed <= max {
-            return Said::enough(needed);
+            return Said::at_least(needed);
         }
-        let said =
-            Said::blocks(needed, format!("{} files are open already", machine.files_used)).value(needed);
+        let (needed_text, open) =
+            (format!("at least {needed}"), format!("{} files are open already", machine.files_used));
         if machine.file_max_holds {
-            return said.fits(max.saturating_sub(reserved) / target.sides().count().max(1) as u64).refuses();
+            let fits = max.saturating_sub(reserved) / target.sides().count().max(1) as u64;
+            return Said::blocks(needed_text, open).value(needed).fits(fits).refuses();
         }
-        said.instead("CAP_SYS_ADMIN goes beyond it, but everybody else can open no file meanwhile")
+        let because =
+            format!("{open}; Throng goes beyond it by CAP_SYS_ADMIN, and nobody else opens a file meanwhile");
+        Said::risky(needed_text, because).value(needed)
     },
     seen: |seen| {
         let max = seen.machine.number(FILE_MAX.name)?;
@@ -149,7 +170,7 @@ pub(super) const WATCHES: Knob = Knob {
     place: Place::Sysctl,
     what: "descriptors that one user may watch with epoll",
     why: "one for each connection of each side that uses epoll",
-    risk: "208 bytes of kernel memory for each that is used",
+    risk: "some 200 bytes of kernel memory for each that is used",
     source: "epoll(7); epoll_ctl(2) fails with ENOSPC",
     rule: |target, machine| {
         let Some(max) = machine.number(WATCHES.name) else { return Said::absent() };
@@ -159,9 +180,13 @@ pub(super) const WATCHES: Knob = Knob {
         }
         let needed = sides * target.connections;
         if needed <= max {
-            return Said::enough(needed);
+            return Said::at_least(needed);
         }
-        Said::blocks(needed, "").value(needed).fits(max / sides).instead("--backend io-uring").refuses()
+        Said::blocks(format!("at least {needed}"), "")
+            .value(needed)
+            .fits(max / sides)
+            .instead("--backend io-uring")
+            .refuses()
     },
     seen: |seen| {
         let max = seen.machine.number(WATCHES.name)?;
@@ -189,7 +214,11 @@ pub(super) const MAP_COUNT: Knob = Knob {
                 + side.rings(machine.files_per_table) * MAPS_PER_RING
         };
         let needed = target.sides().map(|(_, side)| of(side)).max().unwrap_or(0);
-        if needed <= max { Said::enough(needed) } else { Said::blocks(needed, "").value(needed).refuses() }
+        if needed <= max {
+            Said::at_least(needed)
+        } else {
+            Said::blocks(format!("at least {needed}"), "").value(needed).refuses()
+        }
     },
     seen: unseen,
 };
@@ -198,25 +227,23 @@ pub(super) const MEMLOCK: Knob = Knob {
     name: "RLIMIT_MEMLOCK",
     scope: Scope::Process,
     place: Place::Limit { line: "Max locked memory", ulimit: "-l", systemd: "LimitMEMLOCK" },
-    what: "memory that a process may lock, in bytes; rings count against it",
+    what: "memory that a process may lock; rings count against it",
     why: "84 KiB for each ring, of all processes of one user together; nothing for whoever has CAP_IPC_LOCK",
     risk: "none",
-    source: "io_uring_setup(2), which fails with ENOMEM",
+    source: "measured on Linux 6.18; io_uring_setup(2) fails with ENOMEM",
     rule: |target, machine| {
         let rings = target.rings(machine.files_per_table);
-        let needed = rings * BYTES_PER_RING;
+        let needed = (rings * BYTES_PER_RING).div_ceil(1024);
+        let text = format!("at least {needed} KiB");
+        let because = format!("{rings} rings of {} KiB", BYTES_PER_RING >> 10);
         let Some(max) = machine.lockable_bytes else {
-            return Said::enough(needed).now("no limit");
+            return Said::enough(text).because(because).now("none: CAP_IPC_LOCK");
         };
-        if needed <= max {
-            return Said::enough(needed).now(max);
+        let now = format!("{} KiB", max >> 10);
+        if needed << 10 <= max {
+            return Said::enough(text).because(because).now(now);
         }
-        let because = format!("{rings} rings of {} KiB each", BYTES_PER_RING >> 10);
-        Said::blocks(needed, because)
-            .now(max)
-            .value(needed.div_ceil(1024))
-            .instead("--backend epoll")
-            .refuses()
+        Said::blocks(text, because).now(now).value(needed).instead("--backend epoll").refuses()
     },
     seen: |seen| {
         let refused = seen.summary.generator.memory_exhausted;
@@ -234,20 +261,20 @@ pub(super) const THREADS: Knob = Knob {
     name: "kernel.threads-max",
     scope: Scope::Host,
     place: Place::Sysctl,
-    what: "threads of the whole machine; a cgroup's pids.max may allow fewer (TasksMax= under systemd)",
+    what: "threads of the whole machine; kernel.pid_max, or pids.max of a cgroup (TasksMax= under systemd), may allow fewer",
     why: "a thread for each shard and each generator thread, and sixteen",
     risk: "none at these numbers",
     source: "Documentation/admin-guide/sysctl/kernel.rst; clone(2) fails with EAGAIN",
     rule: |target, machine| {
         let needed = target.sides().map(|(_, side)| side.threads).sum::<u64>() + THREADS_BESIDES;
-        let Some(left) = machine.threads_left else { return Said::enough(needed) };
+        let Some(left) = machine.threads_left else { return Said::at_least(needed) };
         let now = format!("{left} can be started");
         if needed <= left {
-            return Said::enough(needed).now(now);
+            return Said::at_least(needed).now(now);
         }
-        Said::blocks(needed, "")
+        Said::blocks(format!("at least {needed}"), "")
             .now(now)
-            .instead("raise kernel.threads-max or pids.max of the cgroup (TasksMax= under systemd), or take fewer threads")
+            .instead("raise kernel.threads-max, kernel.pid_max or pids.max of the cgroup (TasksMax= under systemd), or take fewer threads")
             .refuses()
     },
     seen: unseen,

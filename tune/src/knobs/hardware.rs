@@ -6,7 +6,7 @@ use crate::knob::{Knob, Place, Said, Scope};
 pub(super) const GOVERNOR: Knob = Knob {
     name: "cpufreq governor",
     scope: Scope::Host,
-    place: Place::File("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+    place: Place::Read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
     what: "how the processor's clock follows its load",
     why: "performance for a measurement: others raise the clock only when work has been waiting",
     risk: "heat, and a bill",
@@ -15,7 +15,7 @@ pub(super) const GOVERNOR: Knob = Knob {
         None => Said::unknown("a virtual machine is not told"),
         Some("performance") => Said::enough("performance"),
         Some(_) => Said::risky("performance", "the clock follows the load, and latencies with it")
-            .value("performance"),
+            .instead("cpupower frequency-set -g performance"),
     },
     seen: unseen,
 };
@@ -23,16 +23,17 @@ pub(super) const GOVERNOR: Knob = Knob {
 pub(super) const SMT: Knob = Knob {
     name: "SMT",
     scope: Scope::Host,
-    place: Place::File("/sys/devices/system/cpu/smt/active"),
+    place: Place::Read("/sys/devices/system/cpu/smt/active"),
     what: "whether two cores are one with two sets of registers",
     why: "server and generator on cores of their own (--serve-cpus, --load-cpus), not on halves of one",
     risk: "half of the cores",
-    source: "Documentation/admin-guide/hw-vuln/core-scheduling.rst",
+    source: "Documentation/ABI/testing/sysfs-devices-system-cpu",
     rule: |_, machine| match machine.number(SMT.name) {
         None => Said::unknown("not told here"),
-        Some(0) => Said::ok("off, or a virtual machine that is not told"),
+        Some(0) => Said::ok("or a virtual machine that is not told").now("off"),
         Some(_) => Said::risky("cores of their own", "server and generator may share a core by halves")
-            .instead("--serve-cpus, --load-cpus"),
+            .instead("--serve-cpus, --load-cpus")
+            .now("on"),
     },
     seen: unseen,
 };
@@ -45,7 +46,9 @@ pub(super) const MITIGATIONS: Knob = Knob {
     why: "as in production; reports carry the list, and runs that differ in it are not compared",
     risk: "off leaves the machine open",
     source: "Documentation/admin-guide/kernel-parameters.txt",
-    rule: |_, _| Said::ok("in every report, under host.mitigations").now("see report"),
+    rule: |_, _| {
+        Said::ok("/sys/devices/system/cpu/vulnerabilities tells, and every report under host.mitigations")
+    },
     seen: unseen,
 };
 
@@ -56,10 +59,10 @@ pub(super) const NUMA: Knob = Knob {
     what: "memory that is nearer to some cores than to others",
     why: "server and generator each on the cores of one node",
     risk: "none",
-    source: "Documentation/admin-guide/mm/numaperf.rst",
+    source: "Documentation/admin-guide/mm/numa_memory_policy.rst",
     rule: |_, machine| {
         let said = match machine.numa_nodes {
-            0 | 1 => Said::ok(""),
+            0 | 1 => Said::ok("one node: nothing is far"),
             _ => Said::risky("one node for each side", "memory may be far from its core")
                 .instead("--serve-cpus, --load-cpus"),
         };

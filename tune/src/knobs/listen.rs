@@ -15,14 +15,23 @@ fn burst(target: &Target) -> Option<u64> {
 
 const NO_SERVER: &str = "no server runs here";
 
+/// Counters of clients who found as many handshakes under way as the accept queue is long.
+const HANDSHAKES_BEYOND_QUEUE: [&str; 2] = ["TcpExtTCPReqQFullDrop", "TcpExtTCPReqQFullDoCookies"];
+
 /// The accept queue that was too short, of `now` clients.
 fn overflowed(seen: &Seen<'_>, now: u64) -> Option<Found> {
-    let lost = seen.kernel("TcpExtListenOverflows");
-    (lost > 0).then_some(())?;
+    // Handshakes under way are bounded by the same number, before they come to wait for accept().
+    let lost = seen.kernel("TcpExtListenOverflows") + seen.kernel_sum(&HANDSHAKES_BEYOND_QUEUE);
+    // Of a server elsewhere these are not the counters.
+    seen.target.server.filter(|_| lost > 0)?;
     let rate = seen.target.connect_rate_per_s;
     let text =
         format!("accept queues overflowed {lost} times: each holds {now}, at {rate:.0} connects a second");
-    Found::new(text, enough(seen.target, now))
+    let mut found = Found::new(text, enough(seen.target, now))?;
+    if now >= SOMAXCONN {
+        "more --shards, or a lower --connect-rate".clone_into(&mut found.instead);
+    }
+    Some(found)
 }
 
 /// A queue that is long enough, where one of `now` was not.
@@ -35,7 +44,8 @@ pub(super) const SOMAXCONN_KNOB: Knob = Knob {
     scope: Scope::Namespace,
     place: Place::Sysctl,
     what: "the longest queue of connections that wait for accept(); the shorter of it and listen()'s own counts",
-    why: "what arrives at one listener in 100 ms, the longest that a shard is expected not to accept; 65,535 at most",
+    why: "what arrives at one listener in 100 ms, the longest that a shard is expected not to accept; no more than 65,535, which is what \
+          Throng asks for",
     risk: "none: a longer queue costs nothing until somebody waits in it",
     source: "Documentation/networking/ip-sysctl.rst; TcpExtListenOverflows",
     rule: |target, machine| {
@@ -51,12 +61,13 @@ pub(super) const SOMAXCONN_KNOB: Knob = Knob {
 fn queue(target: &Target, now: u64) -> Said {
     match burst(target) {
         None => Said::ok(NO_SERVER),
-        Some(needed) if needed <= now => Said::enough(needed),
+        Some(needed) if needed <= now => Said::at_least(needed),
         Some(needed) => {
             let rate = target.connect_rate_per_s;
-            let because =
-                format!("{rate:.0} connect each second, and a shard may be busy for {ACCEPT_STALL_MS} ms");
-            Said::blocks(needed, because).value(needed)
+            let because = format!(
+                "{rate:.0} connect each second (--connect-rate), and a shard may be busy for {ACCEPT_STALL_MS} ms"
+            );
+            Said::blocks(format!("at least {needed}"), because).value(needed)
         }
     }
 }
@@ -84,9 +95,9 @@ pub(super) const SYN_BACKLOG: Knob = Knob {
     scope: Scope::Namespace,
     place: Place::Sysctl,
     what: "connections whose handshake is under way, beyond which unknown clients are dropped; only without SYN cookies",
-    why: "no matter while net.ipv4.tcp_syncookies is 1; else as net.core.somaxconn, and a quarter more, which is kept for known clients",
+    why: "no matter while net.ipv4.tcp_syncookies is 1; else as net.core.somaxconn, and a third more: a quarter of it is kept for known clients",
     risk: "each takes 300 bytes of kernel memory while it lasts",
-    source: "Documentation/networking/ip-sysctl.rst; net/ipv4/tcp_input.c, tcp_conn_request; TcpExtTCPReqQFullDrop",
+    source: "Documentation/networking/ip-sysctl.rst; net/ipv4/tcp_input.c, tcp_conn_request; TcpExtListenDrops beyond TcpExtListenOverflows",
     rule: |target, machine| {
         let Some(now) = machine.number(SYN_BACKLOG.name) else { return Said::absent() };
         if machine.number(SYNCOOKIES.name) != Some(0) {
@@ -94,15 +105,19 @@ pub(super) const SYN_BACKLOG: Knob = Knob {
         }
         match burst(target).map(|burst| burst + burst.div_ceil(3)) {
             None => Said::ok(NO_SERVER),
-            Some(needed) if needed <= now => Said::enough(needed),
-            Some(needed) => {
-                Said::blocks(needed, "SYN cookies are off, so whoever finds it full is dropped").value(needed)
-            }
+            Some(needed) if needed <= now => Said::at_least(needed),
+            Some(needed) => Said::blocks(
+                format!("at least {needed}"),
+                "SYN cookies are off, so whoever finds it full is dropped",
+            )
+            .value(needed),
         }
     },
     seen: |seen| {
-        let dropped = seen.kernel("TcpExtTCPReqQFullDrop");
-        let now = seen.machine.number(SYN_BACKLOG.name).filter(|_| dropped > 0)?;
+        let of_others = seen.kernel("TcpExtListenOverflows") + seen.kernel("TcpExtTCPReqQFullDrop");
+        let dropped = seen.kernel("TcpExtListenDrops").saturating_sub(of_others);
+        let has_no_cookies = seen.machine.number(SYNCOOKIES.name) == Some(0);
+        let now = seen.machine.number(SYN_BACKLOG.name).filter(|_| dropped > 0 && has_no_cookies)?;
         let text = format!(
             "{dropped} clients were dropped in their handshake: {now} of them may be under way at a listener"
         );
@@ -147,7 +162,15 @@ pub(super) const DEFER_ACCEPT: Knob = Knob {
     why: "1: a client is accepted together with its first bytes, one wake per login instead of two",
     risk: "clients that wait for the server to speak first are accepted late",
     source: "tcp(7); measured: a fifth more logins per second",
-    rule: |_, _| Said::ok(""),
+    rule: |target, _| {
+        let now = target.sockets.defer_accept_s;
+        match target.server {
+            None => Said::ok(NO_SERVER),
+            Some(_) if now == 0 => Said::wasteful("1s", "each login wakes its shard twice").value("1s"),
+            Some(_) => Said::enough("1 s or more"),
+        }
+        .now(format!("{now} s"))
+    },
     seen: unseen,
 };
 
@@ -161,11 +184,13 @@ pub(super) const SYN_RETRIES: Knob = Knob {
     source: "Documentation/networking/ip-sysctl.rst; TcpExtTCPSynRetrans",
     rule: |target, machine| match machine.number(SYN_RETRIES.name) {
         None => Said::absent(),
-        Some(_) if target.generator.is_none() => Said::ok("no generator runs here"),
-        Some(now) if now < 2 => {
-            Said::risky(2, "one lost packet, or two, and the connection has failed").value(2)
+        Some(_) if !target.generator.is_some_and(|(side, _)| side.has_sockets()) => {
+            Said::ok("no sockets connect from here")
         }
-        Some(_) => Said::enough(2),
+        Some(now) if now < 2 => {
+            Said::risky("at least 2", "one lost packet, or two, and the connection has failed").value(2)
+        }
+        Some(_) => Said::at_least(2),
     },
     seen: |seen| {
         let timed_out = seen.failed("ETIMEDOUT");
@@ -186,9 +211,9 @@ pub(super) const SYNACK_RETRIES: Knob = Knob {
         None => Said::absent(),
         Some(_) if target.server.is_none() => Said::ok(NO_SERVER),
         Some(now) if now < 2 => {
-            Said::risky(2, "a lost answer waits for the client to repeat itself").value(2)
+            Said::risky("at least 2", "a lost answer waits for the client to repeat itself").value(2)
         }
-        Some(_) => Said::enough(2),
+        Some(_) => Said::at_least(2),
     },
     seen: unseen,
 };

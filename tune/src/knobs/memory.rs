@@ -1,7 +1,10 @@
 //! Memory: how much there is, and what takes it away at the wrong moment.
 
+use throng_report::text::bytes;
+
 use crate::detect::{Found, unseen};
 use crate::knob::{Knob, Place, Said, Scope};
+use crate::limits::MEMORY_WAIT_US;
 use crate::machine::Machine;
 use crate::sizing::{Memory, reserve_bytes};
 use crate::target::Target;
@@ -22,24 +25,33 @@ pub(super) const AVAILABLE: Knob = Knob {
     scope: Scope::Host,
     place: Place::Told,
     what: "what can be had without taking it from somebody",
-    why: "4.1 kB of the kernel for each end that is a socket, 128 B of each process, and what is left to everybody else",
+    why: "4.2 kB of the kernel for each end that is a socket, and 120 B for each port; 128 B of a process for each end; rings, threads, page \
+          tables; and a twentieth that is left to everybody else, 512 MiB at least",
     risk: "a machine without memory ends processes, and not those that took it",
     source: "measured; MemAvailable in /proc/meminfo without what sockets hold, or what the tightest cgroup leaves",
     rule: |target, machine| {
         let (memory, needed) = needed(target, machine);
         let now = gigabytes(machine.memory_available_bytes);
-        if needed <= machine.memory_available_bytes {
-            return Said::enough(gigabytes(needed)).now(now);
-        }
         let reserve = reserve_bytes(machine.memory_total_bytes);
+        let parts = [
+            ("the kernel", memory.kernel),
+            ("the processes", memory.user + memory.page_tables),
+            ("rings", memory.rings),
+            ("threads", memory.threads),
+            ("left to everybody else", reserve),
+        ];
+        let parts = parts.map(|(name, part)| format!("{name} {}", bytes(part as f64))).join(", ");
+        if needed <= machine.memory_available_bytes {
+            return Said::at_least(gigabytes(needed)).because(parts).now(now);
+        }
         // What threads take stays; the rest goes with the connections.
         let room = machine.memory_available_bytes.saturating_sub(reserve + memory.threads);
         let per_all = u128::from((memory.total() - memory.threads).max(1));
         let fits = (u128::from(room) * u128::from(target.connections) / per_all) as u64;
-        Said::blocks(gigabytes(needed), "")
+        Said::blocks(format!("at least {}", gigabytes(needed)), parts)
             .now(now)
-            .instead(format!("free some: {} of it are left to everybody else", gigabytes(reserve)))
-            .fits(fits)
+            .instead("fewer connections; or users on another machine, or in user space (--engine tun)")
+            .fits(fits & !1) // users come in pairs
             .refuses()
     },
     seen: unseen,
@@ -54,37 +66,48 @@ pub(super) const CGROUP: Knob = Knob {
     risk: "beyond it the kernel ends a process of the group",
     source: "Documentation/admin-guide/cgroup-v2.rst; memory.events",
     rule: |target, machine| {
-        let Some(limit) = machine.cgroup_limit_bytes else { return Said::ok("").now("no limit") };
+        let Some(limit) = machine.cgroup_limit_bytes else {
+            return Said::ok("").because("no group of this process is limited").now("none");
+        };
         let needed = Memory::of(target, machine.files_per_table).total() / 100 * 115;
         let said = if needed <= limit {
-            Said::enough(gigabytes(needed))
+            Said::at_least(gigabytes(needed))
         } else {
-            Said::blocks(gigabytes(needed), "")
+            Said::blocks(format!("at least {}", gigabytes(needed)), "")
                 .instead("raise memory.max (MemoryMax= under systemd)")
                 .refuses()
         };
         said.now(gigabytes(limit))
     },
     seen: |seen| {
-        let killed = seen.kernel("oom_kill");
-        (killed > 0).then_some(())?;
+        // Whoever fills the file cache reaches it, too, and gets room at once.
+        let (reached, waited_us) = (seen.kernel("memory_max_reached"), seen.kernel("psi_memory_some_us"));
+        (reached > 0 && waited_us >= MEMORY_WAIT_US).then_some(())?;
         let remedy = "fewer connections, or more memory.max (MemoryMax= under systemd)";
-        Found::remedied(format!("the kernel ended {killed} processes for want of memory"), remedy)
+        let text = format!(
+            "the limit of the memory cgroup was reached {reached} times, and somebody waited for memory for {} ms",
+            waited_us / 1000
+        );
+        Found::remedied(text, remedy)
     },
 };
+
+/// The least that vm.min_free_kbytes should be.
+fn min_free_low(machine: &Machine) -> u64 {
+    (machine.memory_total_bytes / 1024 / 1000).min(64 << 10)
+}
 
 pub(super) const MIN_FREE: Knob = Knob {
     name: "vm.min_free_kbytes",
     scope: Scope::Host,
     place: Place::Sysctl,
     what: "memory that the kernel keeps for those that cannot wait, packets above all",
-    why: "between 0.1 and 5 % of the memory; 66 MB is what the kernel takes by itself",
+    why: "64 MiB, or a thousandth of the memory where that is less, up to a twentieth",
     risk: "it is nobody's; above 5 % it brings on the shortage that it is against",
-    source: "Documentation/admin-guide/sysctl/vm.rst; allocstall in /proc/vmstat, page allocation failure in the kernel's log",
+    source: "Documentation/admin-guide/sysctl/vm.rst; mm/khugepaged.c has the twentieth; allocstall in /proc/vmstat, page allocation failure in the kernel's log",
     rule: |_, machine| {
         let Some(now) = machine.number(MIN_FREE.name) else { return Said::absent() };
-        let total = machine.memory_total_bytes / 1024;
-        let (low, high) = (total / 1000, total / 20);
+        let (low, high) = (min_free_low(machine), machine.memory_total_bytes / 1024 / 20);
         match now {
             now if now < low => {
                 Said::risky(format!("at least {low}"), "packets are dropped when memory is short")
@@ -96,10 +119,11 @@ pub(super) const MIN_FREE: Knob = Knob {
     },
     seen: |seen| {
         let stalls = seen.kernel_sum(&["allocstall_normal", "allocstall_movable", "allocstall_dma32"]);
-        let now = seen.machine.number(MIN_FREE.name).filter(|_| stalls > 0)?;
+        let low = min_free_low(seen.machine);
+        seen.machine.number(MIN_FREE.name).filter(|now| stalls > 0 && *now < low)?;
         Found::new(
             format!("somebody waited for memory {stalls} times while others gave theirs back"),
-            2 * now,
+            2 * low,
         )
     },
 };
@@ -112,12 +136,12 @@ pub(super) const HUGE_PAGES: Knob = Knob {
     why: "madvise or never: resident memory grows by whole pages of 2 MiB, and making them stops whoever waits",
     risk: "none for Throng",
     source: "Documentation/admin-guide/mm/transhuge.rst; AnonHugePages in /proc/meminfo, compact_stall in /proc/vmstat",
-    rule: |_, machine| match machine.chosen(HUGE_PAGES.name) {
+    rule: |_, machine| match machine.text(HUGE_PAGES.name) {
         None => Said::absent(),
-        Some("always") => Said::wasteful("madvise", "memory per user looks larger than it is")
-            .value("madvise")
-            .now("always"),
-        Some(now) => Said::enough("madvise or never").now(now),
+        Some("always") => {
+            Said::wasteful("madvise", "memory per user looks larger than it is").value("madvise")
+        }
+        Some(_) => Said::enough("madvise or never"),
     },
     seen: unseen,
 };
@@ -143,7 +167,7 @@ pub(super) const SWAP: Knob = Knob {
     },
     seen: |seen| {
         let pages = seen.kernel("pswpin");
-        (pages > 0).then_some(())?;
+        seen.machine.number(SWAP.name).filter(|now| pages > 0 && *now > 1)?;
         Found::new(format!("{pages} pages of memory came back from disk"), 1)
     },
 };

@@ -14,6 +14,7 @@ mod tcp;
 use crate::knob::Knob;
 
 pub(crate) use tables::CONNTRACK_COUNT;
+pub(crate) use tcp::ALLOWED_CONGESTION;
 
 /// All of them, in the order in which a connection meets them.
 pub static KNOBS: [&Knob; 61] = [

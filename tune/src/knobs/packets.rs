@@ -4,7 +4,9 @@ use throng_report::verdict::LOOPBACK_LOSS_SHARE;
 
 use crate::detect::{Found, Seen, unseen};
 use crate::knob::{Knob, Place, Said, Scope};
-use crate::limits::{BUDGET_MIN, BUDGET_USECS_MIN, LOOPBACK_BACKLOG, LOOPBACK_BACKLOG_MATTERS_CONNECTIONS};
+use crate::limits::{
+    BACKLOG_MIN, BUDGET_MIN, BUDGET_USECS_MIN, LOOPBACK_BACKLOG, LOOPBACK_BACKLOG_MATTERS_CONNECTIONS,
+};
 use crate::machine::Machine;
 use crate::target::Target;
 
@@ -27,30 +29,24 @@ pub(super) const BACKLOG: Knob = Knob {
     scope: Scope::Host,
     place: Place::Sysctl,
     what: "packets of a core that wait for the kernel, on loopback and with RPS; what is beyond is dropped",
-    why: "16,384 for ten thousand connections over loopback or more: a drop costs the sender's timeout, 200 ms, and that is the p99 then",
+    why: "1,000, or one for each connection where there are fewer; from ten thousand connections on 16,384: they may all send at once, as \
+          after a stall, and each packet that is dropped waits for its sender's timer, 200 ms or, before it is connected, a second",
     risk: "longer queues are longer waits",
-    source: "Documentation/admin-guide/sysctl/net.rst; the second column of /proc/net/softnet_stat",
+    source: "measured over loopback; Documentation/admin-guide/sysctl/net.rst; the second column of /proc/net/softnet_stat",
     rule: |target, machine| {
         let Some(now) = machine.number(BACKLOG.name) else { return Said::absent() };
-        if !target.uses_loopback() {
-            return Said::ok("no traffic over loopback");
+        if !target.uses_loopback() && machine.rps_queues == 0 {
+            return Said::ok("neither loopback nor RPS is used");
         }
-        if target.connections < LOOPBACK_BACKLOG_MATTERS_CONNECTIONS {
-            // As many packets as connections that send at once.
-            let needed = target.connections.min(1_000);
-            if now >= needed {
-                return Said::enough(needed);
-            }
-            return Said::blocks(needed, "each packet that is dropped costs 200 ms").value(LOOPBACK_BACKLOG);
+        let because = "what finds a core's backlog full is dropped, and waits for its sender's timer";
+        let needed = target.connections.min(BACKLOG_MIN);
+        if now < needed {
+            return Said::blocks(format!("at least {needed}"), because).value(LOOPBACK_BACKLOG);
         }
-        if now >= LOOPBACK_BACKLOG {
-            return Said::enough(LOOPBACK_BACKLOG);
+        if now < LOOPBACK_BACKLOG && target.connections >= LOOPBACK_BACKLOG_MATTERS_CONNECTIONS {
+            return Said::risky(format!("at least {LOOPBACK_BACKLOG}"), because).value(LOOPBACK_BACKLOG);
         }
-        Said::blocks(
-            LOOPBACK_BACKLOG,
-            "loopback drops packets when a core's backlog is full, and each drop costs 200 ms",
-        )
-        .value(LOOPBACK_BACKLOG)
+        Said::at_least(needed)
     },
     seen: |seen| {
         let dropped = seen.kernel("softnet_dropped");
@@ -69,9 +65,10 @@ fn budget(machine: &Machine, name: &str, least: u64) -> Said {
     match machine.number(name) {
         None => Said::absent(),
         Some(now) if now < least => {
-            Said::blocks(least, "a core's packets wait for its next turn while more are coming").value(least)
+            let because = "a core's packets wait for its next turn while more are coming";
+            Said::blocks(format!("at least {least}"), because).value(least)
         }
-        Some(_) => Said::enough(least),
+        Some(_) => Said::at_least(least),
     }
 }
 
@@ -92,9 +89,9 @@ pub(super) const BUDGET_USECS: Knob = Knob {
     scope: Scope::Host,
     place: Place::Sysctl,
     what: "microseconds that a core takes packets in one go before it lets others work",
-    why: "the kernel's 2,000 to 8,000",
+    why: "two ticks, as the kernel sets it: 2,000 at 1,000 ticks a second, 20,000 at 100",
     risk: "more of it starves the programs that the packets are for",
-    source: "Documentation/admin-guide/sysctl/net.rst; the third column of /proc/net/softnet_stat",
+    source: "net/core/hotdata.c; the third column of /proc/net/softnet_stat",
     rule: |_, machine| budget(machine, BUDGET_USECS.name, BUDGET_USECS_MIN),
     seen: |seen| squeezed(seen, BUDGET_USECS.name, BUDGET_USECS_MIN),
 };
@@ -108,6 +105,16 @@ fn cards(target: &Target, machine: &Machine, say: fn(&Machine) -> Said) -> Said 
     }
 }
 
+/// The first `cores` cores, as the kernel reads it: 32 to a word, the last first.
+fn mask(cores: u64) -> String {
+    let words = cores.div_ceil(32).max(1);
+    let of = |word: u64| {
+        let within = (cores - (32 * word).min(cores)).min(32);
+        format!("{:x}", (1_u64 << within) - 1)
+    };
+    (0..words).rev().map(of).collect::<Vec<_>>().join(",")
+}
+
 /// The queues of the card that has the fewest.
 fn queues(machine: &Machine) -> u64 {
     machine.cards.iter().map(|card| card.queues).min().unwrap_or(1)
@@ -118,17 +125,26 @@ pub(super) const RSS: Knob = Knob {
     scope: Scope::Host,
     place: Place::Told,
     what: "receive queues of a card, each with an interrupt of its own (RSS)",
-    why: "one for each core of the server",
+    why: "one for each core, or RPS",
     risk: "more interrupts",
     source: "Documentation/networking/scaling.rst; ethtool -l, /proc/interrupts",
     rule: |target, machine| {
         cards(target, machine, |machine| {
             let (queues, cores) = (queues(machine), machine.cores);
-            let said = if queues < cores {
-                Said::risky(cores, "some cores take packets for the others")
-                    .instead("ethtool -L CARD combined N, or RPS")
+            let said = if queues >= cores {
+                Said::at_least(cores)
+            } else if machine.rps_queues > 0 {
+                Said::ok("RPS hands packets on")
             } else {
-                Said::enough(cores)
+                let card =
+                    machine.cards.iter().min_by_key(|card| card.queues).map_or("CARD", |card| &card.name);
+                let mask = mask(cores);
+                Said::wasteful(format!("at least {cores}"), "some cores take packets for the others").instead(
+                    format!(
+                        "ethtool -L {card} combined {cores}, where the card has as many; or echo {mask} \
+                     >/sys/class/net/{card}/queues/rx-0/rps_cpus"
+                    ),
+                )
             };
             said.now(queues)
         })
@@ -145,7 +161,7 @@ pub(super) const IRQ: Knob = Knob {
     risk: "one core may have them all",
     source: "Documentation/core-api/irq/irq-affinity.rst; skew in /proc/interrupts",
     rule: |target, machine| {
-        cards(target, machine, |_| Said::unknown("look at /proc/interrupts while it runs"))
+        cards(target, machine, |_| Said::unknown("/proc/interrupts tells, while it runs"))
     },
     seen: unseen,
 };
@@ -161,8 +177,7 @@ pub(super) const RPS: Knob = Knob {
     rule: |target, machine| {
         cards(target, machine, |machine| {
             let said = match (machine.rps_queues, queues(machine) < machine.cores) {
-                (0, true) => Said::risky("on", "one core takes the packets of several")
-                    .instead("echo MASK >/sys/class/net/CARD/queues/rx-N/rps_cpus"),
+                (0, true) => Said::ok("a way out of too few queues: see there"),
                 (0, false) => Said::enough("off"),
                 (_, true) => Said::enough("on"),
                 (_, false) => Said::wasteful("off", "the card has a queue for each core"),
@@ -181,7 +196,13 @@ pub(super) const XPS: Knob = Knob {
     why: "one core, one queue: no lock between them; most drivers see to it",
     risk: "none",
     source: "Documentation/networking/scaling.rst",
-    rule: |target, machine| cards(target, machine, |_| Said::unknown("the driver's own choice is not told")),
+    rule: |target, machine| {
+        cards(target, machine, |_| {
+            Said::unknown(
+                "the driver's own choice, unless /sys/class/net/*/queues/tx-*/xps_cpus says another",
+            )
+        })
+    },
     seen: unseen,
 };
 
@@ -193,7 +214,7 @@ pub(super) const RING: Knob = Knob {
     why: "the largest ring where bursts come in; interrupts by the latency that is wanted",
     risk: "longer waits",
     source: "ethtool -g, -c; rx_missed in ethtool -S",
-    rule: |target, machine| cards(target, machine, |_| Said::unknown("a driver tells it to ethtool alone")),
+    rule: |target, machine| cards(target, machine, |_| Said::unknown("ethtool -g and ethtool -c tell")),
     seen: unseen,
 };
 
@@ -230,3 +251,13 @@ pub(super) const BUSY_READ: Knob = Knob {
     rule: |target, machine| polling(target, machine, BUSY_READ.name),
     seen: unseen,
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mask_has_a_word_for_every_32_cores() {
+        assert_eq!([2, 32, 40, 64].map(mask), ["3", "ffffffff", "ff,ffffffff", "ffffffff,ffffffff"]);
+    }
+}

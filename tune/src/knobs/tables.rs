@@ -3,32 +3,37 @@
 use crate::detect::{Found, unseen};
 use crate::knob::{Knob, Place, Said, Scope};
 use crate::lab::{CHILD_EHASH, ehash_entries};
-use crate::limits::SOCKETS_PER_HASH_BUCKET;
+use crate::limits::{SOCKETS_PER_BUCKET, SOCKETS_PER_CROWDED_BUCKET};
 
 pub(super) const EHASH: Knob = Knob {
     name: "net.ipv4.tcp_ehash_entries",
     scope: Scope::Namespace,
     place: Place::Boot("thash_entries"),
     what: "buckets of the table of connections; negative where a namespace shares the host's",
-    why: "a power of two, one for each socket, 16 Mi at most: at 16 sockets per bucket throughput is 4 % less, at 256 a third",
+    why: "a power of two, one for each socket, 65,536 at least and 16 Mi at most; up to two sockets per bucket nothing is lost, at 8 \
+          throughput is 2 % less, at 16 4 %, at 256 a third",
     risk: "8 bytes of memory each, which a namespace takes at once",
     source: "kernel commit d1e5e6408b30; sockets by net.ipv4.tcp_ehash_entries",
     rule: |target, machine| {
         let Some(buckets) = machine.signed(EHASH.name).map(i64::unsigned_abs) else { return Said::absent() };
         let needed = ehash_entries(target.endpoints());
-        if target.endpoints() <= buckets.saturating_mul(SOCKETS_PER_HASH_BUCKET) {
-            return Said::enough(needed);
-        }
-        let because = format!("{} sockets in each bucket", target.endpoints() / buckets.max(1));
-        Said::blocks(needed, because).value(needed).instead(format!(
-            "throng run sees to it in its lab; elsewhere sysctl -w {CHILD_EHASH}={needed} before a network namespace is made"
+        let per_bucket = target.endpoints() as f64 / buckets.max(1) as f64;
+        let because = format!("{per_bucket:.1} sockets in each bucket");
+        let said = match per_bucket {
+            few if few <= SOCKETS_PER_BUCKET => return Said::at_least(needed.min(buckets)).because(because),
+            some if some <= SOCKETS_PER_CROWDED_BUCKET => Said::wasteful(needed, because),
+            _ => Said::blocks(needed, because),
+        };
+        said.value(needed).instead(format!(
+            "sysctl -w {CHILD_EHASH}={needed} before a network namespace is made for the run, and back to 0 then: every later one takes as \
+             much memory"
         ))
     },
     seen: |seen| {
         let buckets = seen.machine.signed(EHASH.name)?.unsigned_abs().max(1);
         let sides = seen.target.sides().filter(|(_, side)| side.has_sockets()).count() as u64;
         let sockets = sides * seen.summary.connections.peak;
-        (sockets > SOCKETS_PER_HASH_BUCKET * buckets).then_some(())?;
+        (sockets as f64 > SOCKETS_PER_CROWDED_BUCKET * buckets as f64).then_some(())?;
         let needed = ehash_entries(sockets);
         let text = format!("{sockets} sockets stood in {buckets} buckets, {} in each", sockets / buckets);
         let mut found = Found::new(text, needed)?;
@@ -54,16 +59,28 @@ pub(super) const CONNTRACK: Knob = Knob {
             return Said::ok("nothing is tracked");
         };
         if count + target.connections <= max {
-            return Said::enough(count + target.connections);
+            return Said::at_least(count + target.connections);
         }
         let needed = count + target.connections + target.connections / 5;
-        Said::blocks(needed, "packets of connections beyond it are dropped")
+        Said::blocks(format!("at least {needed}"), "packets of connections beyond it are dropped")
             .value(needed)
             .instead("a NOTRACK rule for the run's port")
             .fits(max.saturating_sub(count))
             .refuses()
     },
-    seen: unseen,
+    seen: |seen| {
+        let lost = seen.kernel_sum(&["nf_conntrack_drop", "nf_conntrack_early_drop"]);
+        // Packets are also dropped because two make the same entry at once.
+        let peak = seen.peak("nf_conntrack_count");
+        let max = seen.machine.number(CONNTRACK.name).filter(|max| lost > 0 && 20 * peak >= 19 * max)?;
+        let text = format!(
+            "the firewall dropped {lost} packets: it tracked {peak} connections, and {max} is the most"
+        );
+        let needed = peak.max(max) + seen.target.connections + seen.target.connections / 5;
+        let mut found = Found::new(text, needed)?;
+        "a NOTRACK rule for the run's port".clone_into(&mut found.instead);
+        Some(found)
+    },
 };
 
 /// How many are tracked now: read with the others.
@@ -74,7 +91,7 @@ pub(super) const CONNTRACK_BUCKETS: Knob = Knob {
     scope: Scope::Host,
     place: Place::Sysctl,
     what: "buckets of the firewall's table",
-    why: "an eighth of nf_conntrack_max or more",
+    why: "one for each connection: it stands there twice, once for each direction",
     risk: "8 bytes of memory each",
     source: "Documentation/networking/nf_conntrack-sysctl.rst",
     rule: |target, machine| {
@@ -82,12 +99,15 @@ pub(super) const CONNTRACK_BUCKETS: Knob = Knob {
         let Some(now) = machine.number(CONNTRACK_BUCKETS.name).filter(|_| is_used) else {
             return Said::ok("nothing is tracked");
         };
-        let needed = target.connections.div_ceil(8);
+        let needed = target.connections;
         if needed <= now {
-            Said::enough(needed)
-        } else {
-            Said::risky(needed, "long walks for every packet").value(needed)
+            return Said::at_least(needed);
         }
+        let because = format!(
+            "{:.1} entries in each: a walk for every packet",
+            2.0 * needed as f64 / now.max(1) as f64
+        );
+        Said::wasteful(format!("at least {needed}"), because).value(needed)
     },
     seen: unseen,
 };

@@ -3,24 +3,30 @@
 use crate::detect::{Found, unseen};
 use crate::knob::{Knob, Place, Said, Scope};
 
+/// Those that anybody may choose: read with the others.
+pub(crate) const ALLOWED_CONGESTION: &str = "net.ipv4.tcp_allowed_congestion_control";
+
+/// What is said of bbr where nothing but its own timers paces it.
+const OWN_TIMERS: &str = "it paces by timers: one for each connection that has packets under way";
+
 pub(super) const CONGESTION: Knob = Knob {
     name: "net.ipv4.tcp_congestion_control",
     scope: Scope::Namespace,
     place: Place::Sysctl,
     what: "how much a sender dares to have under way",
-    why: "cubic, or reno, on loopback and in a data centre; bbr only with the fq queue, because it paces packets by timers",
+    why: "cubic, or reno, on loopback and in a data centre; bbr for distant clients",
     risk: "another algorithm is another thing that is measured",
-    source: "Documentation/networking/ip-sysctl.rst; ss -ti",
-    rule: |target, machine| match (machine.text(CONGESTION.name), machine.text(QDISC.name)) {
-        (None, _) => Said::absent(),
-        (Some(now), _) if !now.starts_with("bbr") => Said::ok(""),
-        (Some(_), _) if target.is_local() => {
-            Said::risky("cubic", "it paces packets by timers, and loopback has nothing to be paced for")
-                .value("cubic")
+    source: "Documentation/networking/ip-sysctl.rst; kernel commit 218af599fa63: TCP paces by itself where the queue does not; ss -ti",
+    rule: |target, machine| match machine.text(CONGESTION.name) {
+        None => Said::absent(),
+        Some(now) if now.starts_with("bbr") && target.is_local() => {
+            // A namespace may have what is allowed to everybody alone, and reno always is.
+            let allowed = machine.text(ALLOWED_CONGESTION).unwrap_or_default();
+            let value = if allowed.split(' ').any(|name| name == "cubic") { "cubic" } else { "reno" };
+            let because = format!("{OWN_TIMERS}, and nothing here needs to be paced");
+            Said::wasteful("cubic or reno", because).value(value)
         }
-        (Some(_), Some("fq")) => Said::ok(""),
-        (Some(_), _) => Said::risky("cubic", "without the fq queue each connection paces itself by a timer")
-            .value("cubic"),
+        Some(_) => Said::ok(""),
     },
     seen: unseen,
 };
@@ -29,15 +35,23 @@ pub(super) const QDISC: Knob = Knob {
     name: "net.core.default_qdisc",
     scope: Scope::Host,
     place: Place::Sysctl,
-    what: "the queue in front of a network card",
-    why: "fq where the congestion control is bbr; loopback has none",
-    risk: "none",
-    source: "Documentation/admin-guide/sysctl/net.rst",
+    what: "the queue in front of network cards that come up from now on",
+    why: "fq where the congestion control is bbr: one timer for each card then, instead of one for each connection",
+    risk: "fq holds 10,000 packets, and drops what is beyond (limit); not every kernel has it",
+    source: "tc-fq(8); Documentation/admin-guide/sysctl/net.rst",
     rule: |target, machine| match machine.text(QDISC.name) {
         None => Said::absent(),
         Some(_) if target.is_local() => Said::ok("packets stay on this machine"),
-        Some(now) if now != "fq" && machine.text(CONGESTION.name) == Some("bbr") => {
-            Said::risky("fq", "bbr paces by it").value("fq")
+        Some(now)
+            if now != "fq" && machine.text(CONGESTION.name).is_some_and(|now| now.starts_with("bbr")) =>
+        {
+            let cards: Vec<String> = machine
+                .cards
+                .iter()
+                .map(|card| format!("tc qdisc replace dev {} root fq", card.name))
+                .collect();
+            Said::wasteful("fq", format!("bbr: {OWN_TIMERS}"))
+                .instead(format!("{} for a card that is up; or cubic", cards.join("; ")))
         }
         Some(_) => Said::ok(""),
     },
@@ -83,15 +97,15 @@ pub(super) const RETRIES2: Knob = Knob {
     scope: Scope::Namespace,
     place: Place::Sysctl,
     what: "how often a packet of an established connection is repeated before the connection is given up",
-    why: "at least 5, which is some seconds; the kernel's 15 is a quarter of an hour",
+    why: "8 to 15: 100 seconds at least, as RFC 1122 wants it; the kernel's 15 is a quarter of an hour",
     risk: "phones in tunnels lose their connection",
     source: "Documentation/networking/ip-sysctl.rst; TcpExtTCPAbortOnTimeout",
     rule: |_, machine| match machine.number(RETRIES2.name) {
         None => Said::absent(),
-        Some(now) if now < 5 => {
-            Said::risky(8, "a busy machine loses connections that were only slow").value(8)
+        Some(now) if now < 8 => {
+            Said::risky("8 to 15", "a busy machine loses connections that were only slow").value(8)
         }
-        Some(_) => Said::enough("5 to 15"),
+        Some(_) => Said::enough("8 to 15"),
     },
     seen: unseen,
 };
@@ -105,7 +119,7 @@ pub(super) const USER_TIMEOUT: Knob = Knob {
     risk: "too short loses connections that were only slow",
     source: "tcp(7); TcpExtTCPAbortOnTimeout",
     rule: |target, _| match target.sockets.user_timeout_ms {
-        None => Said::ok("").now("not set"),
+        None => Said::ok("the server finds silent clients by itself").now("not set"),
         Some(now) if now < 10_000 => {
             Said::risky("10s", "a busy machine loses connections that were only slow")
                 .value("10s")
@@ -115,7 +129,7 @@ pub(super) const USER_TIMEOUT: Knob = Knob {
     },
     seen: |seen| {
         let given_up = seen.kernel("TcpExtTCPAbortOnTimeout");
-        let now = seen.target.sockets.user_timeout_ms.filter(|_| given_up > 0)?;
+        let now = seen.target.sockets.user_timeout_ms.filter(|now| given_up > 0 && *now < 10_000)?;
         Found::new(format!("{given_up} connections were given up after {now} ms without an answer"), "10s")
     },
 };
