@@ -66,6 +66,17 @@ impl Fresh<'_> {
         Held::start(&mut command, group).map_err(Failure::broke)
     }
 
+    /// Lets it begin, and end before its first connection: whether its flags can be had here. Why not stands on stderr.
+    ///
+    /// # Errors
+    /// It cannot be started or watched.
+    pub(crate) fn rehearse(&self, asked: &Receiver<Stop>) -> Result<Option<Exit>, Failure> {
+        let mut command = self.command()?;
+        command.arg("--dry-run").stdout(Stdio::null());
+        let ended = wait([Held::start(&mut command, Group::Own).map_err(Failure::broke)?], asked)?;
+        Ok(ended.map(|[exit]| exit))
+    }
+
     /// What stands in its way on this machine, as `--dry-run` tells; `None` when nothing does.
     ///
     /// # Errors

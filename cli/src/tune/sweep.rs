@@ -10,10 +10,14 @@ use clap::{ArgMatches, Command, CommandFactory};
 use serde::{Deserialize, Serialize};
 use throng_report::folder;
 use throng_report::schema::{Arm, Series, Verdict};
+use throng_tune::Plan;
+use throng_tune::change::{self, Wanted};
 use throng_tune::sweep::{self, Outcome as Swept, Trial, Tried};
-use throng_tune::{KNOBS, Place, Plan, Scope};
 
-use crate::args::{Cli, SweepArgs, forward};
+use super::apply::OnHost;
+use super::propose::proposed;
+use super::trial::Changes;
+use crate::args::{Cli, JournalFlag, SweepArgs, forward};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::fresh::{self, Fresh};
 use crate::load::default_folder;
@@ -23,11 +27,15 @@ use crate::signals::{self, Stop};
 use crate::utc;
 
 /// Flags of this command that its runs do not get, or get from here.
-const OWN_FLAGS: [&str; 6] = ["out", "json", "quiet", "until_stdin_closes", "metric", "duet"];
+pub(super) const OWN_FLAGS: [&str; 6] = ["out", "json", "quiet", "until_stdin_closes", "metric", "duet"];
 /// What a sweep was asked for, so that it can go on; what it found; and the settings that help.
 const ASKED: &str = "asked.json";
 const FOUND: &str = "sweep.json";
 const PLAN: &str = "plan.toml";
+/// How often a run that measured something else is made.
+const ATTEMPTS: u64 = 3;
+/// The run whose counters propose what to try.
+const FIRST: &str = "first";
 
 /// What was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,8 +61,10 @@ pub(super) fn sweep(args: &SweepArgs, matches: &ArgMatches) -> Outcome {
     let commands = Cli::command();
     let command = commands.find_subcommand("run").expect("a command of this program");
     // Before anything is made: a name that is none.
-    for (name, value) in &args.knob {
-        flag_of(name, value, command)?;
+    let named = Changes::of(&Trial { knobs: args.knob.clone() }, command, args.host)?;
+    if args.duet && !named.host.is_empty() {
+        let why = "--duet has both runs on one machine at the same time, so the machine's own settings are the same for both";
+        return Err(Failure::usage(why.to_owned()));
     }
     let started = SystemTime::now();
     let home = args.report.out.clone().unwrap_or_else(|| {
@@ -66,6 +76,11 @@ pub(super) fn sweep(args: &SweepArgs, matches: &ArgMatches) -> Outcome {
     let (stops, stopped) = channel::<Stop>();
     signals::watch(&stops, false)
         .map_err(|error| Failure::broke(format!("cannot watch for signals: {error}")))?;
+    // A sweep that ended before it knew what to try has made nothing but its first run.
+    if !home.join(ASKED).exists() && home.join(FIRST).exists() {
+        fs::remove_dir_all(home.join(FIRST))
+            .map_err(|error| Failure::usage(format!("{}: {error}", home.display())))?;
+    }
     let is_there = home.read_dir().is_ok_and(|mut entries| entries.next().is_some());
     let asked = match (args.resume, is_there) {
         (true, _) => resumed(&home, &args.scenario, &flags)?,
@@ -77,22 +92,47 @@ pub(super) fn sweep(args: &SweepArgs, matches: &ArgMatches) -> Outcome {
             return Err(Failure::usage(why));
         }
         (false, false) => {
-            fs::create_dir_all(&home)
-                .map_err(|error| Failure::usage(format!("{}: {error}", home.display())))?;
-            let mut knobs = args.knob.clone();
-            if args.auto {
-                match proposed(&home, &args.scenario, &flags, &stopped)? {
-                    Some(more) => knobs.extend(more),
-                    None => return Ok(Exit::Interrupted),
+            let ground = Ground {
+                scenario: &args.scenario,
+                flags: &flags,
+                run: command,
+                is_host: args.host,
+                stopped: &stopped,
+            };
+            let mut trials = sweep::trials(&args.knob, args.factorial).map_err(Failure::usage)?;
+            for trial in &trials {
+                if ground.rehearse(trial)?.is_none() {
+                    return Ok(Exit::Interrupted);
                 }
             }
-            if knobs.is_empty() {
+            fs::create_dir_all(&home)
+                .map_err(|error| Failure::usage(format!("{}: {error}", home.display())))?;
+            if args.auto {
+                let tune = commands.find_subcommand("tune").expect("a command of this program");
+                let audit = tune.find_subcommand("audit").expect("a command of `tune`");
+                let audit = forward(matches, audit, &OWN_FLAGS);
+                let of_host = args.host && !args.duet;
+                let first = home.join(FIRST);
+                let proposed = proposed(&args.scenario, (&audit, &flags), of_host, &first, &stopped)?;
+                let Some(proposed) = proposed else { return Ok(Exit::Interrupted) };
+                let is_asked = |name: &str| {
+                    args.knob.iter().any(|(asked, _)| name == asked || name.ends_with(&format!(".{asked}")))
+                };
+                for knob in proposed.into_iter().filter(|(name, _)| !is_asked(name)) {
+                    let trial = Trial { knobs: vec![knob] };
+                    match ground.rehearse(&trial) {
+                        Ok(Some(())) => trials.push(trial),
+                        Ok(None) => return Ok(Exit::Interrupted),
+                        Err(failure) => eprintln!("throng: {}", failure.message),
+                    }
+                }
+            }
+            if trials.is_empty() {
                 eprintln!(
-                    "throng: no counter of the run names a knob that a sweep sets: nothing is to be tried"
+                    "throng: neither the audit nor a counter of the run names a knob that a sweep sets: nothing is to be tried"
                 );
                 return Ok(Exit::Pass);
             }
-            let trials = sweep::trials(&knobs, args.factorial).map_err(Failure::usage)?;
             let asked = Asked {
                 id: utc::file_name(started),
                 scenario: args.scenario.clone(),
@@ -104,11 +144,12 @@ pub(super) fn sweep(args: &SweepArgs, matches: &ArgMatches) -> Outcome {
             asked
         }
     };
-    let by_trial: Result<Vec<Vec<OsString>>, Failure> =
-        asked.trials.iter().map(|trial| flags_of(trial, command)).collect();
+    let by_trial: Result<Vec<Changes>, Failure> =
+        asked.trials.iter().map(|trial| Changes::of(trial, command, args.host)).collect();
     let mut player = Player {
         asked: &asked,
         by_trial: by_trial?,
+        journal: &args.journal,
         home: &home,
         is_quiet: args.report.quiet,
         stopped,
@@ -133,6 +174,39 @@ pub(super) fn sweep(args: &SweepArgs, matches: &ArgMatches) -> Outcome {
     Ok(if matches!(ended?, Ended::Stopped) { Exit::Interrupted } else { Exit::Pass })
 }
 
+/// What a run of a trial needs.
+struct Ground<'a> {
+    scenario: &'a str,
+    flags: &'a [OsString],
+    run: &'a Command,
+    is_host: bool,
+    stopped: &'a Receiver<Stop>,
+}
+
+impl Ground<'_> {
+    /// Whether the trial can be had here, before hours are spent. `None`: somebody wants an end.
+    ///
+    /// # Errors
+    /// It cannot; why is said.
+    fn rehearse(&self, trial: &Trial) -> Result<Option<()>, Failure> {
+        let changes = Changes::of(trial, self.run, self.is_host)?;
+        let about = |why: &str, exit: Exit| Failure {
+            exit,
+            message: format!("{} cannot be tried here: {why}", trial.name()),
+        };
+        if let Some(need) = change::needs(&changes.host).first() {
+            return Err(about(need, Exit::Broke));
+        }
+        let flags = [self.flags, &changes.flags].concat();
+        let fresh = Fresh { program: None, scenario: self.scenario, flags: &flags, heading: None };
+        match fresh.rehearse(self.stopped)? {
+            None => Ok(None),
+            Some(Exit::Pass) => Ok(Some(())),
+            Some(exit) => Err(about("why stands above", exit)),
+        }
+    }
+}
+
 fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(value).expect("strings and numbers") + "\n";
     fs::write(path, text).map_err(|error| Failure::broke(format!("{}: {error}", path.display())))
@@ -152,66 +226,6 @@ fn resumed(home: &Path, scenario: &str, flags: &[OsString]) -> Result<Asked, Fai
     Ok(asked)
 }
 
-/// The flags of `run` that make a trial.
-fn flags_of(trial: &Trial, run: &Command) -> Result<Vec<OsString>, Failure> {
-    trial.knobs.iter().map(|(name, value)| flag_of(name, value, run)).collect()
-}
-
-fn flag_of(name: &str, value: &str, run: &Command) -> Result<OsString, Failure> {
-    let ending = format!(".{name}");
-    let knob = KNOBS.iter().find(|knob| knob.name == name || knob.name.ends_with(&ending));
-    match knob.map(|knob| (knob.name, knob.place, knob.scope)) {
-        Some((name, Place::Sysctl | Place::Boot(_), Scope::Namespace)) => {
-            return Ok(format!("--sysctl={name}={value}").into());
-        }
-        Some((_, Place::Throng(Some(flag)), _)) => return Ok(format!("{flag}={value}").into()),
-        Some((name, ..)) => {
-            let why = format!(
-                "{name} is the whole machine's, or Throng's own: a sweep sets what a lab has of its own, and flags"
-            );
-            return Err(Failure::usage(why));
-        }
-        None => {}
-    }
-    let is_flag =
-        run.get_arguments().any(|arg| arg.get_long() == Some(name) && arg.get_action().takes_values());
-    if is_flag && !OWN_FLAGS.contains(&name) {
-        return Ok(format!("--{name}={value}").into());
-    }
-    let why = format!(
-        "`{name}` is neither a setting of a lab's own (`throng tune knobs`) nor a flag of `throng run`"
-    );
-    Err(Failure::usage(why))
-}
-
-/// What the counters of one run propose; `None`: somebody wants an end.
-fn proposed(
-    home: &Path,
-    scenario: &str,
-    flags: &[OsString],
-    stopped: &Receiver<Stop>,
-) -> Result<Option<Vec<(String, String)>>, Failure> {
-    let path = home.join("first");
-    let fresh = Fresh { program: None, scenario, flags, heading: None };
-    if fresh.play(&path, stopped)?.is_none() {
-        return Ok(None);
-    }
-    let summary = folder::open(&path).map_err(|error| Failure::broke(error.to_string()))?;
-    let mut knobs = Vec::new();
-    for found in &summary.detected {
-        eprintln!("throng: {}: {}", found.knob, found.text);
-        let knob = KNOBS.iter().find(|knob| knob.name == found.knob);
-        let is_ours = knob.is_some_and(|knob| {
-            knob.scope == Scope::Namespace || matches!(knob.place, Place::Throng(Some(_)))
-        });
-        match found.value.clone().filter(|_| is_ours) {
-            Some(value) => knobs.push((found.knob.clone(), value)),
-            None => eprintln!("throng: no sweep sets it: {}", found.remedy),
-        }
-    }
-    Ok(Some(knobs))
-}
-
 /// How the rounds ended.
 enum Ended {
     Done,
@@ -224,7 +238,9 @@ enum Ended {
 /// Makes the runs.
 struct Player<'a> {
     asked: &'a Asked,
-    by_trial: Vec<Vec<OsString>>,
+    by_trial: Vec<Changes>,
+    /// Where the machine's settings are noted while they are changed.
+    journal: &'a JournalFlag,
     home: &'a Path,
     is_quiet: bool,
     stopped: Receiver<Stop>,
@@ -240,6 +256,13 @@ struct Seat {
 }
 
 impl Player<'_> {
+    /// The flags of a run of this trial.
+    fn flags(&self, trial: Option<usize>) -> Vec<OsString> {
+        let mut flags = self.asked.flags.clone();
+        flags.extend(trial.iter().flat_map(|trial| self.by_trial[*trial].flags.iter().cloned()));
+        flags
+    }
+
     fn rounds(&mut self, rounds: u64, budget: Duration) -> Result<Ended, Failure> {
         let mut longest = Duration::ZERO;
         for round in 1..=rounds {
@@ -303,28 +326,48 @@ impl Player<'_> {
         Ok(true)
     }
 
-    /// Makes these runs at the same time, unless they are there.
+    /// Makes these runs at the same time, unless they are there; anew while one of them is INVALID, a few times. False: somebody
+    /// wants an end.
     fn play<const N: usize>(&mut self, seats: &[Seat; N]) -> Result<bool, Failure> {
         if seats.iter().all(|seat| is_there(&seat.path)) {
             return Ok(true);
         }
+        for attempt in 1..=ATTEMPTS {
+            let Some(verdicts) = self.play_once(seats)? else { return Ok(false) };
+            if !verdicts.contains(&Verdict::Invalid) {
+                break;
+            }
+            if !self.is_quiet && attempt < ATTEMPTS {
+                eprintln!("throng: it measured something else, and is made anew");
+            }
+        }
+        Ok(true)
+    }
+
+    /// Makes them. `None`: somebody wants an end.
+    fn play_once<const N: usize>(&mut self, seats: &[Seat; N]) -> Result<Option<[Verdict; N]>, Failure> {
+        let trials = seats.iter().filter_map(|seat| seat.trial);
+        let of_host: Vec<Wanted> = trials.flat_map(|trial| self.by_trial[trial].host.clone()).collect();
+        // Dropped on the way out, it puts everything back, too.
+        let applied = OnHost::set(self.journal, &of_host)?;
         let mut runs = Vec::new();
         for seat in seats {
-            // What is left of one that was cut off.
+            // What is left of one that was cut off, or measured something else.
             if seat.path.exists() {
                 fs::remove_dir_all(&seat.path)
                     .map_err(|error| Failure::broke(format!("{}: {error}", seat.path.display())))?;
             }
-            let mut flags = self.asked.flags.clone();
-            flags.extend(seat.trial.iter().flat_map(|trial| self.by_trial[*trial].iter().cloned()));
+            let flags = self.flags(seat.trial);
             let fresh = Fresh { program: None, scenario: &self.asked.scenario, flags: &flags, heading: None };
             runs.push(fresh.start(&seat.path)?);
         }
         let Ok(runs) = <[_; N]>::try_from(runs) else { unreachable!("a run for each seat") };
-        let Some(exits) = fresh::wait(runs, &self.stopped)? else { return Ok(false) };
-        for (seat, exit) in seats.iter().zip(exits) {
+        let Some(exits) = fresh::wait(runs, &self.stopped)? else { return Ok(None) };
+        applied.put_back()?;
+        let mut verdicts = [Verdict::Pass; N];
+        for ((seat, exit), verdict) in seats.iter().zip(exits).zip(&mut verdicts) {
             if exit == Exit::Interrupted {
-                return Ok(false);
+                return Ok(None);
             }
             let name = seat.trial.map_or("as it is".to_owned(), |trial| self.asked.trials[trial].name());
             if matches!(exit, Exit::Broke | Exit::Usage) {
@@ -336,14 +379,15 @@ impl Player<'_> {
                 let why = summary.reasons.first().map_or("", |reason| reason.text.as_str());
                 eprintln!("throng: {name}: {}: {why}", summary.verdict.word());
             }
+            *verdict = summary.verdict;
         }
-        Ok(true)
+        Ok(Some(verdicts))
     }
 }
 
 /// Whether a run came to its end there.
 fn is_there(path: &Path) -> bool {
-    folder::open(path).is_ok_and(|run| run.series.is_some())
+    folder::open(path).is_ok_and(|run| run.series.is_some() && run.verdict != Verdict::Invalid)
 }
 
 /// What came of it, and the files that say so.
@@ -360,17 +404,27 @@ fn told(asked: &Asked, home: &Path, args: &SweepArgs, is_cut_short: bool) -> Res
     if tried.iter().any(|tried| tried.as_it_is.is_empty() || tried.runs.is_empty()) {
         return Err(Failure::broke("the sweep ended before each trial had a run".to_owned()));
     }
-    let known = noise::known().of(&tried[0].as_it_is[0]);
+    let first = &tried[0].as_it_is[0];
+    let (known, connections) = (noise::known().of(first), first.connections.target);
     let mut outcome =
         Swept::of(tried, &args.metric, &known).map_err(|error| Failure::broke(error.to_string()))?;
     outcome.is_cut_short = is_cut_short;
     write_json(&home.join(FOUND), &outcome)?;
-    let helpful: Vec<(String, String)> = outcome
-        .helpful()
-        .filter(|trial| trial.knobs.len() == 1)
-        .flat_map(|trial| trial.knobs.clone())
-        .collect();
-    let plan = Plan::of_values(&helpful, format!("{}, as a sweep found", asked.scenario));
+    // The best value of each knob: they come best first. Two at once are not known to help one by one.
+    let mut helpful: Vec<(String, String)> = Vec::new();
+    for trial in outcome.helpful() {
+        match &trial.knobs[..] {
+            [(name, value)] if helpful.iter().all(|(known, _)| known != name) => {
+                helpful.push((name.clone(), value.clone()));
+            }
+            [_] => {}
+            _ => eprintln!(
+                "throng: {} helps, and is not in the plan, which has knobs one by one",
+                trial.name()
+            ),
+        }
+    }
+    let plan = Plan::of_values(&helpful, format!("{}, as a sweep found", asked.scenario), connections);
     let path = home.join(PLAN);
     fs::write(&path, plan.to_toml())
         .map_err(|error| Failure::broke(format!("{}: {error}", path.display())))?;
