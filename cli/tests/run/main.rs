@@ -1,6 +1,7 @@
 //! The program as its users meet it: real processes, real sockets on loopback, real run folders.
 #![allow(clippy::unwrap_used)] // in tests a panic with its line is the message
 
+mod bottlenecks;
 mod capacity;
 mod faults;
 mod foreign;
