@@ -25,12 +25,18 @@ pub(crate) struct Sized {
 }
 
 impl Sized {
-    /// Settles it for a server and its users here; `outside` is the machine as it is seen outside of the lab.
+    /// Settles it for a server and its users here; `outside` is the machine as it is seen outside of the lab, where
+    /// this process is `in_lab`.
     ///
     /// # Errors
     /// Flags that do not go together, or a plan that no number of threads holds.
-    pub(crate) fn new(plan: Plan, local: &LocalFlags, outside: &Machine) -> Result<Sized, Failure> {
-        let machine = prepare::machine()?.with_settings_of(outside);
+    pub(crate) fn new(
+        plan: Plan,
+        local: &LocalFlags,
+        outside: &Machine,
+        in_lab: bool,
+    ) -> Result<Sized, Failure> {
+        let machine = Machine { in_lab, ..prepare::machine()?.with_settings_of(outside) };
         let backend =
             backend::select(local.backend.backend).map_err(|error| Failure::broke(error.to_string()))?;
         let allowed = prepare::allowed_cores()?;

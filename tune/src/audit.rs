@@ -62,7 +62,7 @@ pub fn check(target: &Target, machine: &Machine) -> Vec<Line> {
 fn line(knob: &'static Knob, target: &Target, machine: &Machine) -> Line {
     let said = (knob.rule)(target, machine);
     let now = said.now.or_else(|| machine.text(knob.name).map(str::to_owned));
-    let remedy = knob.remedy(said.value.as_deref(), &said.instead);
+    let remedy = knob.remedy(said.value.as_deref(), &said.instead, machine.in_lab);
     Line {
         knob,
         now: now.filter(|now| !now.is_empty()).unwrap_or_else(|| "-".to_owned()),

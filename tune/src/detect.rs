@@ -86,7 +86,7 @@ pub fn detect(seen: &Seen<'_>) -> Vec<Detected> {
         if found.value.is_none() && found.instead.is_empty() {
             "it is as far as Throng knows how to set it".clone_into(&mut found.instead);
         }
-        let remedy = knob.remedy(found.value.as_deref(), &found.instead);
+        let remedy = knob.remedy(found.value.as_deref(), &found.instead, seen.machine.in_lab);
         Some(Detected { knob: knob.name.to_owned(), text: found.text, value: found.value, remedy })
     };
     KNOBS.iter().filter_map(one).collect()

@@ -121,9 +121,20 @@ impl Knob {
         }
     }
 
+    /// How to set it in the lab of a run, where that has its own.
+    fn set_in_lab(&self, value: &str) -> Option<String> {
+        let is_own = self.scope == Scope::Namespace && matches!(self.place, Place::Sysctl | Place::Boot(_));
+        let quote = if value.contains(' ') { "'" } else { "" };
+        is_own.then(|| format!("throng run --sysctl {}={quote}{value}{quote}", self.name))
+    }
+
     /// What to do: set it to `value`, or what stands `instead`, or either.
-    pub(crate) fn remedy(&self, value: Option<&str>, instead: &str) -> String {
-        let set = value.map(|value| self.set(value));
+    pub(crate) fn remedy(&self, value: Option<&str>, instead: &str, in_lab: bool) -> String {
+        let set = |value| match self.set_in_lab(value) {
+            Some(set) if in_lab => set,
+            _ => self.set(value),
+        };
+        let set = value.map(set);
         let ways: Vec<String> =
             set.into_iter().chain(Some(instead.to_owned()).filter(|way| !way.is_empty())).collect();
         ways.join("; or ")

@@ -104,7 +104,7 @@ pub const MAPS_RESERVED: u64 = 1_000;
 /// From here on a table of descriptors may be full before the others are, since connections are spread by a hash.
 pub const CROWDED_TABLE_SHARE: f64 = 0.9;
 
-/// The divisor for connections that may be closed and unacknowledged at once where both ends are here.
+/// The divisor for connections that may be closed and unacknowledged at once.
 pub const ORPHANS_SHARE: u64 = 10;
 
 /// What the protocol and TCP put around a message.

@@ -25,6 +25,8 @@ pub struct Card {
 /// What the machine allows, and how it is set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Machine {
+    /// Whether it is looked at from a lab, whose settings `throng run --sysctl` sets and nobody else.
+    pub in_lab: bool,
     /// Those settings that can be seen from here. What is missing this kernel lacks, or no namespace shows it.
     pub settings: Settings,
     /// RLIMIT_NOFILE, the hard one: the commands raise the soft one to it.
@@ -88,6 +90,7 @@ impl Machine {
         }
         let (cards, rps_queues) = cards();
         Ok(Machine {
+            in_lab: false,
             settings,
             files_per_table: limits("Max open files")?.1,
             file_max_holds: !has_capability(CAP_SYS_ADMIN),

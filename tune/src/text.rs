@@ -76,6 +76,7 @@ pub fn render(about: &str, target: &Target, machine: &Machine, lines: &[Line]) -
                 ("rule", line.knob.why),
                 ("do", &line.remedy),
                 ("risk", line.knob.risk),
+                ("from", line.knob.source),
             ] {
                 if !value.is_empty() {
                     wrap(&format!("      {name:<5}"), value).iter().for_each(|line| put(line));
@@ -87,10 +88,10 @@ pub fn render(about: &str, target: &Target, machine: &Machine, lines: &[Line]) -
     let blocks = lines.iter().filter(|line| line.verdict == Verdict::Blocks).count();
     let fits = lines.iter().filter_map(|line| line.fits).min();
     put(&match (blocks, fits) {
-        (0, _) => "The target fits.".to_owned(),
+        (0, _) => "The target fits, as far as settings and memory go: whether the cores are fast enough a run tells.".to_owned(),
         (blocks, None) => format!("The target does not fit: {blocks} in the way."),
         (blocks, Some(fits)) => {
-            format!("The target does not fit: {blocks} in the way. As it is, {fits} connections fit at most.")
+            format!("The target does not fit: {blocks} in the way. As it is, Throng begins with {fits} connections at most.")
         }
     });
     put("`throng tune knobs NAME` has the rule, the risk and the source of each.");
@@ -117,7 +118,7 @@ fn assumed(target: &Target, machine: &Machine) -> Vec<(&'static str, String)> {
         }
         all.push((name, text));
     }
-    all.push(("connects", format!("{:.0} a second", target.connect_rate_per_s)));
+    all.push(("connects", format!("{:.0} a second (--connect-rate)", target.connect_rate_per_s)));
     all.push((
         "columns",
         "setting, whose it is (a lab has its own of a namespace's), what it is, what is needed".to_owned(),

@@ -187,7 +187,10 @@ impl Record {
     /// Names the settings that held the run back.
     pub(super) fn detect(&self, summary: &mut Summary, wanted: &Target) {
         let machine = match throng_tune::Machine::read() {
-            Ok(machine) => machine.with_settings(&summary.host.sysctls),
+            Ok(machine) => {
+                let in_lab = summary.host.lab.as_ref().is_some_and(|lab| lab.made);
+                throng_tune::Machine { in_lab, ..machine.with_settings(&summary.host.sysctls) }
+            }
             Err(error) => return summary.warnings.push(format!("settings were not looked at: {error}")),
         };
         // Those of a server elsewhere are set by another machine.

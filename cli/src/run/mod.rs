@@ -58,7 +58,7 @@ pub(crate) fn run(args: &RunArgs, matches: &ArgMatches) -> Outcome {
     let outside = prepare::machine()?;
     // First of all: it decides which ports and tables there are, and wants a process without threads.
     let mut told = lab(args, &plan)?;
-    let sized = Sized::new(plan, &args.local, &outside)?;
+    let sized = Sized::new(plan, &args.local, &outside, told.in_lab())?;
     if args.dry_run {
         return Ok(dry::show(&sized, &told));
     }

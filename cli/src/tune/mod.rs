@@ -67,10 +67,9 @@ fn judge(flags: &TargetFlags, in_lab: bool) -> Result<Judged, Failure> {
         }
         false => None,
     };
+    let is_made = lab.is_some_and(|lab| lab.made);
     about += match flags.role {
-        Role::Both if lab.is_some_and(|lab| lab.made) => {
-            "; server and users here, in a lab as `throng run` makes it"
-        }
+        Role::Both if is_made => "; server and users here, in a lab as `throng run` makes it",
         Role::Both => "; server and users here, on the host's loopback",
         Role::Server => "; the server here, its users elsewhere",
         Role::Users => "; the users here, their server elsewhere",
@@ -83,7 +82,7 @@ fn judge(flags: &TargetFlags, in_lab: bool) -> Result<Judged, Failure> {
         Role::Users if local.generator.load_cpus.is_none() => local.generator.load_cpus = all()?,
         _ => {}
     }
-    let Sized { mut target, machine, .. } = Sized::new(plan, &local, &outside)?;
+    let Sized { mut target, machine, .. } = Sized::new(plan, &local, &outside, is_made)?;
     match flags.role {
         Role::Both => {}
         Role::Server => target.generator = None,

@@ -24,12 +24,13 @@ pub(super) const TCP_MEM: Knob = Knob {
     what: "pages that all TCP queues together may take: from the second number on everybody is asked to save, above the third packets \
            are dropped",
     why: "the second: two and a half pages for each message of a second, once on its way in and once on its way out, so that a server \
-          which stands still for a second loses nothing; the third at most half of the memory; idle connections take none",
+          which stands still for a second loses nothing; the first half of it, and the third twice, up to half of the memory; idle connections \
+          take none",
     risk: "memory that queues hold is not there for anybody else",
     source: "Documentation/networking/ip-sysctl.rst; measured: 2.5 pages in a queue that holds anything; TcpExtTCPMemoryPressures, \
              TcpExtPruneCalled, TcpExtRcvPruned; mem in /proc/net/sockstat",
     rule: |target, machine| {
-        let [_, pressure, max] = machine.numbers(TCP_MEM.name)[..] else { return Said::absent() };
+        let [min, pressure, max] = machine.numbers(TCP_MEM.name)[..] else { return Said::absent() };
         let busy = ((2.0 * target.rate_per_s).ceil() as u64).min(target.endpoints());
         let needed = (busy as f64 * PAGES_PER_BUSY_SOCKET).ceil() as u64;
         let text = format!("at least {needed} as the second");
@@ -37,8 +38,8 @@ pub(super) const TCP_MEM: Knob = Knob {
             return Said::enough(text);
         }
         let ceiling = machine.memory_total_bytes / PAGE_BYTES / 2;
-        let value =
-            (needed <= ceiling).then(|| format!("{} {needed} {}", needed / 2, (2 * needed).min(ceiling)));
+        let value = (needed <= ceiling)
+            .then(|| format!("{} {needed} {}", (needed / 2).max(min), (2 * needed).min(ceiling)));
         let queues =
             format!("{busy} queues may hold {needed} pages when the server stands still for a second");
         let said = if needed <= max {
@@ -48,7 +49,10 @@ pub(super) const TCP_MEM: Knob = Knob {
         };
         match value {
             Some(value) => said.value(value),
-            None => said.instead("fewer messages per second, or more memory: that is more than half of it"),
+            None => said.instead(format!(
+                "{:.0} messages/s at the most, for which half of the memory is enough; or more memory",
+                ceiling as f64 / PAGES_PER_BUSY_SOCKET / 2.0
+            )),
         }
     },
     seen: |seen| {
@@ -122,8 +126,8 @@ pub(super) const RMEM: Knob = Knob {
     scope: Scope::Namespace,
     place: Place::Sysctl,
     what: "bytes of a connection's receive queue: least, at first, at most",
-    why: "four messages must fit, at twice their bytes, as the kernel counts; with many connections 256 KiB at most, or that, since who does \
-          not read fills it",
+    why: "the third: at least four messages, at twice their bytes, as the kernel counts, and 4,096; from 100,000 connections on no more than \
+          256 KiB, or those four messages, since who does not read fills it",
     risk: "too small closes windows, and long distances become slow",
     source: "Documentation/networking/ip-sysctl.rst; TcpExtTCPToZeroWindowAdv, TcpExtTCPRcvCollapsed",
     rule: |target, machine| queue(target, machine, RMEM.name),
@@ -144,8 +148,8 @@ pub(super) const WMEM: Knob = Knob {
     scope: Scope::Namespace,
     place: Place::Sysctl,
     what: "bytes of a connection's send queue: least, at first, at most",
-    why: "four messages must fit, at twice their bytes, as the kernel counts; with many connections 256 KiB at most, or that, since slow \
-          readers fill it",
+    why: "the third: at least four messages, at twice their bytes, as the kernel counts, and 4,096; from 100,000 connections on no more than \
+          256 KiB, or those four messages, since slow readers fill it",
     risk: "too small makes sends short, and each takes more system calls",
     source: "Documentation/networking/ip-sysctl.rst; short_sends of the server",
     rule: |target, machine| queue(target, machine, WMEM.name),

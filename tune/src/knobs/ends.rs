@@ -38,19 +38,21 @@ pub(super) const ORPHANS: Knob = Knob {
     scope: Scope::Host,
     place: Place::Sysctl,
     what: "closed connections whose last bytes the other side has not acknowledged; what is beyond is reset",
-    why: "a tenth of the connections where both ends are here, because each takes microseconds; all of them where clients are elsewhere",
-    risk: "each may hold 64 kB of memory that no process answers for",
+    why: "a tenth of the connections, since everybody may leave at once, and each is one until its last bytes are acknowledged",
+    risk: "each holds what its queues have, all of them no more than net.ipv4.tcp_mem allows",
     source: "Documentation/networking/ip-sysctl.rst; TcpExtTCPAbortOnMemory; orphan in /proc/net/sockstat",
     rule: |target, machine| {
         let Some(now) = machine.number(ORPHANS.name) else { return Said::absent() };
-        let share = target.connections.div_ceil(ORPHANS_SHARE);
-        let needed = if target.is_local() { share } else { target.connections };
-        let because = "who leaves beyond it, when everybody does, is reset";
-        match now {
-            now if now < share => Said::blocks(format!("at least {needed}"), because).value(needed),
-            now if now < needed => Said::risky(format!("at least {needed}"), because).value(needed),
-            _ => Said::at_least(needed),
+        let needed = target.connections.div_ceil(ORPHANS_SHARE);
+        if needed <= now {
+            return Said::at_least(needed);
         }
+        let (text, because) =
+            (format!("at least {needed}"), "who leaves beyond it, when everybody does, is reset");
+        // Users elsewhere have closed first, and lose nothing by a reset.
+        let said =
+            if target.generator.is_some() { Said::blocks(text, because) } else { Said::risky(text, because) };
+        said.value(needed)
     },
     seen: |seen| {
         let cut = seen.kernel("TcpExtTCPAbortOnMemory");

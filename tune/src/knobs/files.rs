@@ -79,7 +79,7 @@ fn nofile(target: &Target, machine: &Machine) -> Said {
         let rings = target.rings(files);
         let said = Said::at_least(needed).now(files);
         return if rings > 0 {
-            said.because(format!("{rings} rings, with tables of their own"))
+            said.because(format!("{rings} rings, with tables of their own; a lower limit makes them more"))
         } else {
             said
         };
@@ -237,7 +237,7 @@ pub(super) const MEMLOCK: Knob = Knob {
         let text = format!("at least {needed} KiB");
         let because = format!("{rings} rings of {} KiB", BYTES_PER_RING >> 10);
         let Some(max) = machine.lockable_bytes else {
-            return Said::enough(text).because(because).now("none: CAP_IPC_LOCK");
+            return Said::enough(text).because(because).now("not applied: CAP_IPC_LOCK");
         };
         let now = format!("{} KiB", max >> 10);
         if needed << 10 <= max {

@@ -50,7 +50,11 @@ pub(super) const AVAILABLE: Knob = Knob {
         let fits = (u128::from(room) * u128::from(target.connections) / per_all) as u64;
         Said::blocks(format!("at least {}", gigabytes(needed)), parts)
             .now(now)
-            .instead("fewer connections; or users on another machine, or in user space (--engine tun)")
+            .instead(if target.uses_loopback() {
+                "fewer connections; or users on another machine, or in user space (--engine tun)"
+            } else {
+                "fewer connections, or more memory"
+            })
             .fits(fits & !1) // users come in pairs
             .refuses()
     },

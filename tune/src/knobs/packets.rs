@@ -141,8 +141,9 @@ pub(super) const RSS: Knob = Knob {
                 let mask = mask(cores);
                 Said::wasteful(format!("at least {cores}"), "some cores take packets for the others").instead(
                     format!(
-                        "ethtool -L {card} combined {cores}, where the card has as many; or echo {mask} \
-                     >/sys/class/net/{card}/queues/rx-0/rps_cpus"
+                        "ethtool -L {card} combined {cores}, where the card has as many; or {} and echo {mask} \
+                     >/sys/class/net/{card}/queues/rx-0/rps_cpus",
+                    BACKLOG.set(&LOOPBACK_BACKLOG.to_string())
                     ),
                 )
             };
@@ -177,7 +178,7 @@ pub(super) const RPS: Knob = Knob {
     rule: |target, machine| {
         cards(target, machine, |machine| {
             let said = match (machine.rps_queues, queues(machine) < machine.cores) {
-                (0, true) => Said::ok("a way out of too few queues: see there"),
+                (0, true) => Said::ok("a way out of too few queues: see `network card queues`"),
                 (0, false) => Said::enough("off"),
                 (_, true) => Said::enough("on"),
                 (_, false) => Said::wasteful("off", "the card has a queue for each core"),

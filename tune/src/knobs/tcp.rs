@@ -15,14 +15,15 @@ pub(super) const CONGESTION: Knob = Knob {
     place: Place::Sysctl,
     what: "how much a sender dares to have under way",
     why: "cubic, or reno, on loopback and in a data centre; bbr for distant clients",
-    risk: "another algorithm is another thing that is measured",
+    risk: "every connection from now on has it, and runs with another are not compared",
     source: "Documentation/networking/ip-sysctl.rst; kernel commit 218af599fa63: TCP paces by itself where the queue does not; ss -ti",
     rule: |target, machine| match machine.text(CONGESTION.name) {
         None => Said::absent(),
         Some(now) if now.starts_with("bbr") && target.is_local() => {
             // A namespace may have what is allowed to everybody alone, and reno always is.
             let allowed = machine.text(ALLOWED_CONGESTION).unwrap_or_default();
-            let value = if allowed.split(' ').any(|name| name == "cubic") { "cubic" } else { "reno" };
+            let is_allowed = !machine.in_lab || allowed.split(' ').any(|name| name == "cubic");
+            let value = if is_allowed { "cubic" } else { "reno" };
             let because = format!("{OWN_TIMERS}, and nothing here needs to be paced");
             Said::wasteful("cubic or reno", because).value(value)
         }
@@ -50,8 +51,11 @@ pub(super) const QDISC: Knob = Knob {
                 .iter()
                 .map(|card| format!("tc qdisc replace dev {} root fq", card.name))
                 .collect();
-            Said::wasteful("fq", format!("bbr: {OWN_TIMERS}"))
-                .instead(format!("{} for a card that is up; or cubic", cards.join("; ")))
+            Said::wasteful("fq", format!("bbr: {OWN_TIMERS}")).instead(format!(
+                "{} for a card that is up, where the kernel has it (modprobe sch_fq); or sysctl -w {}=cubic",
+                cards.join("; "),
+                CONGESTION.name
+            ))
         }
         Some(_) => Said::ok(""),
     },
