@@ -10,8 +10,8 @@
 //! ```
 //!
 //! A rule is a function of a [`Target`] and a [`Machine`] and touches neither: the same two values give the same lines
-//! everywhere, so a refusal can be tested without the machine that would refuse. [`Machine::read`] and
-//! [`Available`] are all that reads /proc here, and [`change`] is all that writes.
+//! everywhere, so a refusal can be tested without the machine that would refuse. [`Machine::read`],
+//! [`Available`] and [`other_tuners`] are all that reads /proc here, and [`change`] is all that writes.
 //!
 //! A run that is too big for its machine must end before it starts, by the name of the setting that forbids it, with
 //! the value that is needed. Found in the middle, the same fact looks like a slow server.
@@ -38,7 +38,7 @@ pub use detect::{Seen, detect};
 pub use knob::{Knob, Place, Scope, Verdict};
 pub use knobs::KNOBS;
 pub use machine::{Card, Machine, Settings, sysctl_path};
-pub use others::running as other_tuners;
+pub use others::{Tuner, running as other_tuners};
 pub use plan::{Plan, Setting, wanted};
 pub use sizing::{Memory, fullest_thread, reserve_bytes, tables_needed};
 pub use target::{Backend, Side, Sockets, Sources, Target};

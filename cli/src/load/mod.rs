@@ -104,7 +104,7 @@ pub(crate) fn load(args: &LoadArgs) -> Outcome {
     let sockets = u64::from(server.is_here()) + u64::from(matches!(engine, Engine::Kernel(_)));
     let capture = capture(&args.generator, &engine)?;
     let mut record = Record::begin(server, guard, &targets, sockets);
-    record.warnings = advice;
+    record.warnings.extend(advice);
     record.told.clone_from(&args.told);
     let options = Options {
         engine,

@@ -8,7 +8,7 @@ use throng_loadgen::{Interval, Part, Phase, Progress};
 use throng_reactor::sys;
 use throng_report::schema::{Backend, Machine, STORM_COUNTERS, Server as ServerPart, Summary};
 use throng_report::timeseries::Row;
-use throng_tune::{Seen, Sockets, Target, detect};
+use throng_tune::{Seen, Sockets, Target, Tuner, detect};
 
 use super::Measured;
 use super::guard::Guard;
@@ -62,6 +62,11 @@ struct Last {
     generator_cpu: Duration,
 }
 
+/// What is to be said of those who change settings while a run lasts.
+fn disturbing(tuners: &[Tuner]) -> Vec<String> {
+    tuners.iter().filter(|tuner| tuner.disturbs_runs()).map(ToString::to_string).collect()
+}
+
 impl Record {
     /// Looks at everything before the first connection.
     pub(super) fn begin(server: Server, guard: Guard, targets: &[SocketAddr], sockets: u64) -> Record {
@@ -82,7 +87,7 @@ impl Record {
             },
             server,
             guard,
-            warnings: Vec::new(),
+            warnings: disturbing(&throng_tune::other_tuners()),
             hold: None,
             measure: None,
             measured: None,

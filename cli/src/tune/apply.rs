@@ -85,8 +85,8 @@ fn on_host(args: &ApplyArgs, plan: &Plan) -> Outcome {
         let list: Vec<String> = needs.iter().map(|need| format!("\n  {need}")).collect();
         return Err(Failure::broke(format!("nothing was set, since not all of it can be:{}", list.concat())));
     }
-    for (name, pid, what) in throng_tune::other_tuners() {
-        eprintln!("throng: {name} runs here ({pid}), and {what}: it may change this again");
+    for tuner in throng_tune::other_tuners() {
+        eprintln!("throng: {tuner}: it may change this again");
     }
     let keeper = keeper(&args.journal);
     let Some(journal) = set_all(&keeper, &wanted, args.die_after)? else {
@@ -265,8 +265,8 @@ pub(super) fn status(flag: &JournalFlag) -> Outcome {
             }
         }
     }
-    for (name, pid, what) in throng_tune::other_tuners() {
-        println!("{name} ({pid}) runs, and {what}");
+    for tuner in throng_tune::other_tuners() {
+        println!("{tuner}");
     }
     Ok(Exit::Pass)
 }

@@ -23,6 +23,9 @@ pub(crate) fn tune(command: &TuneCommand, matches: &ArgMatches) -> Outcome {
         TuneCommand::Audit(args) => {
             let judged = judge(&args.target, args.target.role == Role::Both)?;
             let Judged { about, target, machine, lines } = &judged;
+            for tuner in throng_tune::other_tuners() {
+                eprintln!("throng: {tuner}");
+            }
             if args.json {
                 println!("{}", serde_json::to_string_pretty(lines).expect("strings and numbers"));
             } else {

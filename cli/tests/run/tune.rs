@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
-use crate::harness::{LATE, alone, output, program, skip, summary, throng};
+use crate::harness::{LATE, Running, alone, output, program, skip, summary, throng, until};
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
@@ -257,6 +257,24 @@ fn an_ordinary_user_audits_sets_a_lab_and_sweeps_and_is_told_what_the_rest_takes
     assert!(said.contains("nothing was set") && said.contains("Permission denied"), "{said}");
     assert!(said.contains("root") || said.contains("CAP_NET_ADMIN"), "{said}");
     assert!(!said.ends_with("j.json\n"), "nor noted: {said}");
+}
+
+#[test]
+fn who_changes_settings_meanwhile_is_named_by_the_audit_and_in_the_report() {
+    let _turn = alone();
+    let home = tempfile::tempdir().unwrap();
+    let tuner = home.path().join("bpftune");
+    std::fs::copy("/bin/sleep", &tuner).unwrap();
+    let _running = Running::start(Command::new(&tuner).arg("60").stdin(std::process::Stdio::null()));
+    // Until it is that program, it is a copy of this one.
+    until("the tuner", || {
+        let done = output(&mut throng(&["tune", "audit", "-c", "10"]));
+        text(&done.stderr).contains("bpftune (").then_some(())
+    });
+    let out = format!("--out={}", home.path().join("run").display());
+    output(&mut throng(&["run", "-c", "10", "-r", "10", "-d", "300ms", "-w", "100ms", "-q", LATE, &out]));
+    let warnings = summary(&home.path().join("run")).warnings;
+    assert!(warnings.iter().any(|warning| warning.starts_with("bpftune (")), "{warnings:?}");
 }
 
 #[test]

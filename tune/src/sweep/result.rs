@@ -100,7 +100,8 @@ impl Outcome {
 
     /// The sweep as text.
     pub fn render(&self) -> String {
-        let mut text = format!("{}: {} trials", self.scenario, self.trials.len());
+        let ending = if self.trials.len() == 1 { "" } else { "s" };
+        let mut text = format!("{}: {} trial{ending}", self.scenario, self.trials.len());
         if self.is_cut_short {
             text.push_str(", cut short: with --resume it goes on");
         }
