@@ -171,6 +171,15 @@ impl Plan {
         if !sysctls.is_empty() {
             files.push(("sysctl.d/90-throng.conf", format!("{head}{sysctls}")));
         }
+        // What is no sysctl is written at every start by systemd-tmpfiles(8).
+        let written = self.set.iter().filter_map(|setting| match knob(&setting.name).ok()?.place {
+            Place::File(path) => Some(format!("w {path} - - - - {}\n", setting.value)),
+            _ => None,
+        });
+        let written: String = written.collect();
+        if !written.is_empty() {
+            files.push(("tmpfiles.d/90-throng.conf", format!("{head}{written}")));
+        }
         if !limits.is_empty() {
             let lines: String = limits
                 .iter()
@@ -299,5 +308,20 @@ mod tests {
         assert!(files[0].1.contains("\nnet.core.somaxconn = 2\n"), "{}", files[0].1);
         assert!(files[1].1.contains("*\thard\tnofile\t4\n"), "{}", files[1].1);
         assert!(files[2].1.ends_with("[Service]\nLimitNOFILE=4\nLimitMEMLOCK=5K\n"), "{}", files[2].1);
+        let choice = line("transparent huge pages", Verdict::Wasteful, Some("madvise"));
+        let limit = Line { needed: "at least 9".to_owned(), ..line("RLIMIT_NOFILE", Verdict::Blocks, None) };
+        let files = Plan::of(&[choice, limit], String::new(), 1, true).files();
+        let [(name, text)] = &files[..] else {
+            panic!("a limit without a number goes into no file: {files:?}")
+        };
+        let line = "\nw /sys/kernel/mm/transparent_hugepage/enabled - - - - madvise\n";
+        assert!(*name == "tmpfiles.d/90-throng.conf" && text.ends_with(line), "{text}");
+    }
+
+    #[test]
+    fn no_setting_is_set_twice() {
+        let twice = plan(false).to_toml();
+        let set = &twice[twice.find("[[set]]").unwrap()..twice.find("[[by_hand]]").unwrap()];
+        assert!(Plan::from_toml(&format!("{twice}\n{set}")).unwrap_err().contains("set twice"));
     }
 }

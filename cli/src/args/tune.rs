@@ -58,7 +58,7 @@ pub(crate) struct TunePlanArgs {
     #[arg(long)]
     pub(crate) all: bool,
 
-    /// Write files for sysctl.d, limits.d and systemd below this folder, for those who manage machines that way
+    /// Write files for sysctl.d, tmpfiles.d, limits.d and systemd below this folder, for those who manage machines that way
     #[arg(long, value_name = "DIR")]
     pub(crate) emit: Option<PathBuf>,
 
