@@ -83,11 +83,8 @@ pub const SOCKETS_PER_BUCKET: f64 = 2.0;
 /// The same beyond which throughput is 4 % less and worse (kernel commit d1e5e6408b30).
 pub const SOCKETS_PER_CROWDED_BUCKET: f64 = 16.0;
 
-/// The kernel's own backlog of packets per core, which is enough for thousands of connections.
+/// The kernel's own backlog of packets per core: it overflows when thousands send at once, which is rare.
 pub const BACKLOG_MIN: u64 = 1_000;
-
-/// Connections on loopback from which a default backlog of 1,000 packets per core was seen to overflow.
-pub const LOOPBACK_BACKLOG_MATTERS_CONNECTIONS: u64 = 10_000;
 
 /// The per-core backlog that was seen to be enough on loopback.
 pub const LOOPBACK_BACKLOG: u64 = 16_384;

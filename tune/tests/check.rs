@@ -175,7 +175,7 @@ fn each_limit_is_named_with_what_is_needed() {
             *target = self::target(180_000, 10);
             set(machine, "net.ipv4.tcp_migrate_req", "0");
         }),
-        ("net.core.netdev_max_backlog", "at least 1000", !refused, |_, machine| {
+        ("net.core.netdev_max_backlog", "at least 16384", !refused, |_, machine| {
             set(machine, "net.core.netdev_max_backlog", "999");
         }),
         ("net.core.netdev_budget", "at least 300", !refused, |_, machine| {

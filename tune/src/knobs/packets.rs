@@ -4,9 +4,7 @@ use throng_report::verdict::LOOPBACK_LOSS_SHARE;
 
 use crate::detect::{Found, Seen, unseen};
 use crate::knob::{Knob, Place, Said, Scope};
-use crate::limits::{
-    BACKLOG_MIN, BUDGET_MIN, BUDGET_USECS_MIN, LOOPBACK_BACKLOG, LOOPBACK_BACKLOG_MATTERS_CONNECTIONS,
-};
+use crate::limits::{BACKLOG_MIN, BUDGET_MIN, BUDGET_USECS_MIN, LOOPBACK_BACKLOG};
 use crate::machine::Machine;
 use crate::target::Target;
 
@@ -29,8 +27,8 @@ pub(super) const BACKLOG: Knob = Knob {
     scope: Scope::Host,
     place: Place::Sysctl,
     what: "packets of a core that wait for the kernel, on loopback and with RPS; what is beyond is dropped",
-    why: "1,000, or one for each connection where there are fewer; from ten thousand connections on 16,384: they may all send at once, as \
-          after a stall, and each packet that is dropped waits for its sender's timer, 200 ms or, before it is connected, a second",
+    why: "one for each connection, and no more than 16,384: they may all send at once, as after a stall, or leave; each packet that is dropped \
+          waits for its sender's timer, 200 ms or, before it is connected, a second; with the kernel's own 1,000 that is rare",
     risk: "longer queues are longer waits",
     source: "measured over loopback; Documentation/admin-guide/sysctl/net.rst; the second column of /proc/net/softnet_stat",
     rule: |target, machine| {
@@ -39,14 +37,13 @@ pub(super) const BACKLOG: Knob = Knob {
             return Said::ok("neither loopback nor RPS is used");
         }
         let because = "what finds a core's backlog full is dropped, and waits for its sender's timer";
-        let needed = target.connections.min(BACKLOG_MIN);
-        if now < needed {
-            return Said::blocks(format!("at least {needed}"), because).value(LOOPBACK_BACKLOG);
+        let needed = target.connections.min(LOOPBACK_BACKLOG);
+        let text = format!("at least {needed}");
+        match now {
+            now if now < needed.min(BACKLOG_MIN) => Said::blocks(text, because).value(LOOPBACK_BACKLOG),
+            now if now < needed => Said::risky(text, because).value(LOOPBACK_BACKLOG),
+            _ => Said::enough(text),
         }
-        if now < LOOPBACK_BACKLOG && target.connections >= LOOPBACK_BACKLOG_MATTERS_CONNECTIONS {
-            return Said::risky(format!("at least {LOOPBACK_BACKLOG}"), because).value(LOOPBACK_BACKLOG);
-        }
-        Said::at_least(needed)
     },
     seen: |seen| {
         let dropped = seen.kernel("softnet_dropped");
