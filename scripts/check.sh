@@ -13,12 +13,14 @@ cd "$(dirname "$0")/.."
 step() { printf '\n== %s\n' "$*" >&2; "$@"; }
 
 if [ "${1:-}" = host ]; then
-    step cargo test --workspace --locked --test run -- --ignored --nocapture
+    step cargo test --workspace --locked --test host -- --nocapture
     exit 0
 fi
 
 step cargo fmt --all -- --check
 step cargo clippy --workspace --all-targets --locked -- -D warnings
+# All targets are those that `cargo test` runs.
+step cargo clippy --workspace --test host --locked -- -D warnings
 # Of the whole workspace: of one crate alone its dependencies would be built again, with other features.
 step cargo test --workspace --locked --test tidy
 [ "${1:-}" = quick ] && exit 0

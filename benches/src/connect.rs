@@ -113,7 +113,7 @@ pub fn run(plan: &Plan) -> io::Result<Connected> {
     if plan.prefault {
         touch(needed);
     }
-    let per_table = files::raise_limit()?.soft.saturating_sub(TABLE_RESERVE).max(1);
+    let per_table = files::raise_limits()?.soft.saturating_sub(TABLE_RESERVE).max(1);
     let cores = plan.server_cpus.len().max(plan.load_cpus.len()) as u64;
     let threads = plan.connections.div_ceil(per_table).max(cores).min(plan.connections);
     warn_of_short_queues(plan.connections.div_ceil(threads));

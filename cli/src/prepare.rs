@@ -29,7 +29,7 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 
 /// Descriptors per table, after raising the soft limit to the hard one.
 pub(crate) fn files_per_table() -> Result<u64, Failure> {
-    let limit = sys::files::raise_limit();
+    let limit = sys::files::raise_limits();
     limit
         .map(|limit| limit.soft)
         .map_err(|error| Failure::broke(format!("cannot read RLIMIT_NOFILE: {error}")))

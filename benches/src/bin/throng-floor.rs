@@ -158,7 +158,7 @@ fn main() -> ExitCode {
 }
 
 fn execute(command: Command) -> Result<(), Box<dyn Error>> {
-    files::raise_limit()?; // four descriptors per pair where relay and load are one process
+    files::raise_limits()?; // four descriptors per pair where relay and load are one process
     match command {
         Command::Serve { listen, cpu } => {
             pin(cpu)?;

@@ -1,13 +1,16 @@
 //! `throng tune`: which settings hold this machine back, and changing them.
 
 mod apply;
+mod asked;
 mod propose;
 mod sweep;
 mod trial;
 
 use std::fs;
+use std::path::Path;
 
 use clap::ArgMatches;
+use serde::Serialize;
 use throng_tune::{KNOBS, Line, Machine, Plan, Target, Verdict, audit, describe};
 
 use crate::args::values::Cores;
@@ -104,7 +107,7 @@ fn judge(flags: &TargetFlags, in_lab: bool) -> Result<Judged, Failure> {
 fn plan(args: &TunePlanArgs) -> Outcome {
     let Judged { about, target, lines, .. } = judge(&args.target, false)?;
     let plan = Plan::of(&lines, about, target.connections, args.all);
-    let write = |path: &std::path::Path, text: &str| {
+    let write = |path: &Path, text: &str| {
         let folder = path.parent().map_or(Ok(()), fs::create_dir_all);
         let written = folder.and_then(|()| fs::write(path, text));
         written.map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
@@ -141,4 +144,9 @@ fn knobs(name: Option<&str>) -> Outcome {
     }
     print!("{}", texts.join("\n"));
     Ok(Exit::Pass)
+}
+
+fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value).expect("strings and numbers") + "\n";
+    fs::write(path, text).map_err(|error| Failure::broke(format!("{}: {error}", path.display())))
 }

@@ -6,18 +6,18 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant, SystemTime};
 
-use clap::{ArgMatches, Command, CommandFactory};
-use serde::{Deserialize, Serialize};
+use clap::{ArgMatches, CommandFactory};
 use throng_report::folder;
 use throng_report::schema::{Arm, Series, Verdict};
 use throng_tune::Plan;
-use throng_tune::change::{self, Wanted};
+use throng_tune::change::Wanted;
 use throng_tune::sweep::{self, Outcome as Swept, Trial, Tried};
 
 use super::apply::OnHost;
-use super::propose::proposed;
+use super::asked::{Asked, Asking};
 use super::trial::Changes;
-use crate::args::{Cli, JournalFlag, SweepArgs, forward};
+use super::write_json;
+use crate::args::{Cli, JournalFlag, SweepArgs};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::fresh::{self, Fresh};
 use crate::load::default_folder;
@@ -26,26 +26,11 @@ use crate::prepare;
 use crate::signals::{self, Stop};
 use crate::utc;
 
-/// Flags of this command that its runs do not get, or get from here.
-pub(super) const OWN_FLAGS: [&str; 6] = ["out", "json", "quiet", "until_stdin_closes", "metric", "duet"];
-/// What a sweep was asked for, so that it can go on; what it found; and the settings that help.
-const ASKED: &str = "asked.json";
+/// What it found, and the settings that help.
 const FOUND: &str = "sweep.json";
 const PLAN: &str = "plan.toml";
 /// How often a run that measured something else is made.
 const ATTEMPTS: u64 = 3;
-/// The run whose counters propose what to try.
-const FIRST: &str = "first";
-
-/// What was asked for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Asked {
-    id: String,
-    scenario: String,
-    flags: Vec<OsString>,
-    trials: Vec<Trial>,
-    is_duet: bool,
-}
 
 /// Runs the command.
 pub(super) fn sweep(args: &SweepArgs, matches: &ArgMatches) -> Outcome {
@@ -60,6 +45,8 @@ pub(super) fn sweep(args: &SweepArgs, matches: &ArgMatches) -> Outcome {
     }
     let commands = Cli::command();
     let command = commands.find_subcommand("run").expect("a command of this program");
+    let tune = commands.find_subcommand("tune").expect("a command of this program");
+    let audit = tune.find_subcommand("audit").expect("a command of `tune`");
     // Before anything is made: a name that is none.
     let named = Changes::of(&Trial { knobs: args.knob.clone() }, command, args.host)?;
     if args.duet && !named.host.is_empty() {
@@ -72,78 +59,16 @@ pub(super) fn sweep(args: &SweepArgs, matches: &ArgMatches) -> Outcome {
         name.push("-sweep");
         PathBuf::from(name)
     });
-    let flags = forward(matches, command, &OWN_FLAGS);
     let (stops, stopped) = channel::<Stop>();
     signals::watch(&stops, false)
         .map_err(|error| Failure::broke(format!("cannot watch for signals: {error}")))?;
-    // A sweep that ended before it knew what to try has made nothing but its first run.
-    if !home.join(ASKED).exists() && home.join(FIRST).exists() {
-        fs::remove_dir_all(home.join(FIRST))
-            .map_err(|error| Failure::usage(format!("{}: {error}", home.display())))?;
+    let asking = Asking { args, matches, run: command, audit, home: &home, stopped: &stopped };
+    let Some(asked) = asking.settle(utc::file_name(started))? else { return Ok(Exit::Interrupted) };
+    if asked.trials.is_empty() {
+        let why = "neither the audit nor a counter of the run names a knob that a sweep sets: nothing is to be tried";
+        eprintln!("throng: {why}");
+        return Ok(Exit::Pass);
     }
-    let is_there = home.read_dir().is_ok_and(|mut entries| entries.next().is_some());
-    let asked = match (args.resume, is_there) {
-        (true, _) => resumed(&home, &args.scenario, &flags)?,
-        (false, true) => {
-            let why = format!(
-                "{} is not empty: name another folder with --out, or go on with --resume",
-                home.display()
-            );
-            return Err(Failure::usage(why));
-        }
-        (false, false) => {
-            let ground = Ground {
-                scenario: &args.scenario,
-                flags: &flags,
-                run: command,
-                is_host: args.host,
-                stopped: &stopped,
-            };
-            let mut trials = sweep::trials(&args.knob, args.factorial).map_err(Failure::usage)?;
-            for trial in &trials {
-                if ground.rehearse(trial)?.is_none() {
-                    return Ok(Exit::Interrupted);
-                }
-            }
-            fs::create_dir_all(&home)
-                .map_err(|error| Failure::usage(format!("{}: {error}", home.display())))?;
-            if args.auto {
-                let tune = commands.find_subcommand("tune").expect("a command of this program");
-                let audit = tune.find_subcommand("audit").expect("a command of `tune`");
-                let audit = forward(matches, audit, &OWN_FLAGS);
-                let of_host = args.host && !args.duet;
-                let first = home.join(FIRST);
-                let proposed = proposed(&args.scenario, (&audit, &flags), of_host, &first, &stopped)?;
-                let Some(proposed) = proposed else { return Ok(Exit::Interrupted) };
-                let is_asked = |name: &str| {
-                    args.knob.iter().any(|(asked, _)| name == asked || name.ends_with(&format!(".{asked}")))
-                };
-                for knob in proposed.into_iter().filter(|(name, _)| !is_asked(name)) {
-                    let trial = Trial { knobs: vec![knob] };
-                    match ground.rehearse(&trial) {
-                        Ok(Some(())) => trials.push(trial),
-                        Ok(None) => return Ok(Exit::Interrupted),
-                        Err(failure) => eprintln!("throng: {}", failure.message),
-                    }
-                }
-            }
-            if trials.is_empty() {
-                eprintln!(
-                    "throng: neither the audit nor a counter of the run names a knob that a sweep sets: nothing is to be tried"
-                );
-                return Ok(Exit::Pass);
-            }
-            let asked = Asked {
-                id: utc::file_name(started),
-                scenario: args.scenario.clone(),
-                flags,
-                trials,
-                is_duet: args.duet,
-            };
-            write_json(&home.join(ASKED), &asked)?;
-            asked
-        }
-    };
     let by_trial: Result<Vec<Changes>, Failure> =
         asked.trials.iter().map(|trial| Changes::of(trial, command, args.host)).collect();
     let mut player = Player {
@@ -172,58 +97,6 @@ pub(super) fn sweep(args: &SweepArgs, matches: &ArgMatches) -> Outcome {
         println!("{}", home.display());
     }
     Ok(if matches!(ended?, Ended::Stopped) { Exit::Interrupted } else { Exit::Pass })
-}
-
-/// What a run of a trial needs.
-struct Ground<'a> {
-    scenario: &'a str,
-    flags: &'a [OsString],
-    run: &'a Command,
-    is_host: bool,
-    stopped: &'a Receiver<Stop>,
-}
-
-impl Ground<'_> {
-    /// Whether the trial can be had here, before hours are spent. `None`: somebody wants an end.
-    ///
-    /// # Errors
-    /// It cannot; why is said.
-    fn rehearse(&self, trial: &Trial) -> Result<Option<()>, Failure> {
-        let changes = Changes::of(trial, self.run, self.is_host)?;
-        let about = |why: &str, exit: Exit| Failure {
-            exit,
-            message: format!("{} cannot be tried here: {why}", trial.name()),
-        };
-        if let Some(need) = change::needs(&changes.host).first() {
-            return Err(about(need, Exit::Broke));
-        }
-        let flags = [self.flags, &changes.flags].concat();
-        let fresh = Fresh { program: None, scenario: self.scenario, flags: &flags, heading: None };
-        match fresh.rehearse(self.stopped)? {
-            None => Ok(None),
-            Some(Exit::Pass) => Ok(Some(())),
-            Some(exit) => Err(about("why stands above", exit)),
-        }
-    }
-}
-
-fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Failure> {
-    let text = serde_json::to_string_pretty(value).expect("strings and numbers") + "\n";
-    fs::write(path, text).map_err(|error| Failure::broke(format!("{}: {error}", path.display())))
-}
-
-/// What a sweep that was cut short was asked for.
-fn resumed(home: &Path, scenario: &str, flags: &[OsString]) -> Result<Asked, Failure> {
-    let path = home.join(ASKED);
-    let about = |why: String| Failure::usage(format!("{}: {why}", path.display()));
-    let text = fs::read_to_string(&path).map_err(|error| about(error.to_string()))?;
-    let asked: Asked = serde_json::from_str(&text).map_err(|error| about(error.to_string()))?;
-    if asked.scenario != scenario || asked.flags != flags {
-        return Err(about(
-            "it was begun with another scenario or other flags: give the same to go on".to_owned(),
-        ));
-    }
-    Ok(asked)
 }
 
 /// How the rounds ended.

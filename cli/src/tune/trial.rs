@@ -7,8 +7,10 @@ use throng_tune::change::Wanted;
 use throng_tune::sweep::Trial;
 use throng_tune::{KNOBS, Knob, Place, Scope, wanted};
 
-use super::sweep::OWN_FLAGS;
 use crate::exit::Failure;
+
+/// Flags of a sweep that its runs do not get, or get from it.
+pub(super) const OWN_FLAGS: [&str; 6] = ["out", "json", "quiet", "until_stdin_closes", "metric", "duet"];
 
 /// What makes a trial's runs differ from those as it is.
 #[derive(Clone, Debug, Default)]

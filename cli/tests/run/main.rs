@@ -3,6 +3,7 @@
 
 mod bottlenecks;
 mod capacity;
+mod fault;
 mod faults;
 mod foreign;
 mod harness;

@@ -221,6 +221,13 @@ fn what_a_sweep_cannot_try_is_told_before_anything_is_made() {
         assert!(said.contains(part), "{said}");
     }
     assert!(!home.path().join("sweep").exists());
+    // Nothing of a folder that is not a sweep's is touched.
+    let mine = home.path().join("sweep/first/mine");
+    std::fs::create_dir_all(mine.parent().unwrap()).unwrap();
+    std::fs::write(&mine, "kept").unwrap();
+    let (code, said, _) = sweep(home.path(), &["--auto"]);
+    assert_eq!((code, said.contains("name another folder with --out")), (Some(2), true), "{said}");
+    assert_eq!(std::fs::read_to_string(&mine).unwrap(), "kept");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Limits on open files, and tables of descriptors that one thread has for itself.
+//! Limits on open files and on locked memory, and tables of descriptors that one thread has for itself.
 
 use std::io;
 use std::os::fd::RawFd;
@@ -25,11 +25,12 @@ pub fn limit() -> io::Result<FileLimit> {
     Ok(FileLimit { soft: limit.rlim_cur, hard: limit.rlim_max })
 }
 
-/// Raises the soft limit to the hard one; returns what is in force then. The same for locked memory, which rings count against.
+/// Raises the soft limits on open files, and on locked memory, which rings count against, to the hard ones; returns the former as it is
+/// in force then.
 ///
 /// # Errors
 /// None that a working kernel gives: nobody is refused what is below the hard limit.
-pub fn raise_limit() -> io::Result<FileLimit> {
+pub fn raise_limits() -> io::Result<FileLimit> {
     for resource in [libc::RLIMIT_NOFILE, libc::RLIMIT_MEMLOCK] {
         let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
         // SAFETY: `limit` is a valid rlimit for the kernel to fill.

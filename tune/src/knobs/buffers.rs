@@ -27,7 +27,7 @@ pub(super) const TCP_MEM: Knob = Knob {
           which stands still for a second loses nothing; the first half of it, and the third twice, up to half of the memory; idle connections \
           take none",
     risk: "memory that queues hold is not there for anybody else",
-    source: "Documentation/networking/ip-sysctl.rst; measured: 2.5 pages in a queue that holds anything; TcpExtTCPMemoryPressures, \
+    source: "Documentation/networking/ip-sysctl.rst; measured on 6.18: a queue takes 0.9 pages while it holds a kilobyte, and 3.9 with eleven; TcpExtTCPMemoryPressures, \
              TcpExtPruneCalled, TcpExtRcvPruned; mem in /proc/net/sockstat",
     rule: |target, machine| {
         let [min, pressure, max] = machine.numbers(TCP_MEM.name)[..] else { return Said::absent() };

@@ -10,8 +10,8 @@ pub(super) const EHASH: Knob = Knob {
     scope: Scope::Namespace,
     place: Place::Boot("thash_entries"),
     what: "buckets of the table of connections; negative where a namespace shares the host's",
-    why: "a power of two, one for each socket, 65,536 at least and 16 Mi at most; up to two sockets per bucket nothing is lost, at 8 \
-          throughput is 2 % less, at 16 4 %, at 256 a third",
+    why: "a power of two, one for each socket, 65,536 at least and 16 Mi at most; up to two sockets per bucket nothing is lost, at 16 \
+          throughput is 4 % less, at 256 a third",
     risk: "8 bytes of memory each, which a namespace takes at once",
     source: "kernel commit d1e5e6408b30; sockets by net.ipv4.tcp_ehash_entries",
     rule: |target, machine| {
