@@ -119,9 +119,6 @@ pub const SLOW_READER_BYTES: u64 = 256 << 10;
 /// Microseconds that somebody waits for memory during a run before it is said to be short.
 pub const MEMORY_WAIT_US: u64 = 100_000;
 
-/// Pages of a queue that holds something: between 0.9 for a kilobyte and 3.9 for eleven, as /proc/net/sockstat has it.
-pub const PAGES_PER_BUSY_SOCKET: f64 = 2.5;
-
 /// Bytes of a page.
 pub const PAGE_BYTES: u64 = 4_096;
 

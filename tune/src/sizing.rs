@@ -2,8 +2,9 @@
 
 use crate::limits::{
     BYTES_PER_RING, BYTES_PER_RING_PLACE, BYTES_PER_THREAD, CONNECTIONS_PER_RING, FILES_RESERVED_PER_TABLE,
-    KERNEL_BYTES_PER_END_EPOLL, KERNEL_BYTES_PER_END_IO_URING, KERNEL_BYTES_PER_PORT, MEMORY_RESERVE_BYTES,
-    MEMORY_RESERVE_DIVISOR, PAGE_TABLE_SHARE, TABLE_HEADROOM, THREADS_MAX, USER_BYTES_PER_END,
+    FRAME_OVERHEAD_BYTES, KERNEL_BYTES_PER_END_EPOLL, KERNEL_BYTES_PER_END_IO_URING, KERNEL_BYTES_PER_PORT,
+    MEMORY_RESERVE_BYTES, MEMORY_RESERVE_DIVISOR, PAGE_BYTES, PAGE_TABLE_SHARE, TABLE_HEADROOM, THREADS_MAX,
+    USER_BYTES_PER_END,
 };
 use crate::target::{Backend, Target};
 
@@ -49,6 +50,16 @@ pub struct Memory {
     pub rings: u64,
     /// Threads, before their first connection.
     pub threads: u64,
+    /// Of the kernel: messages on their way, when the server stands still for a second.
+    pub queues: u64,
+}
+
+/// Queues that hold something when the server stands still for a second, one for each message of it on its way in and one on its
+/// way out; and the pages that they take: one each, and one for every 4 KiB that they hold.
+pub(crate) fn queues(target: &Target) -> (u64, u64) {
+    let busy = ((2.0 * target.rate_per_s).ceil() as u64).min(target.endpoints());
+    let bytes = target.payload_bytes + FRAME_OVERHEAD_BYTES;
+    (busy, busy + busy.saturating_mul(bytes).div_ceil(PAGE_BYTES))
 }
 
 impl Memory {
@@ -68,12 +79,13 @@ impl Memory {
             memory.threads += side.threads * BYTES_PER_THREAD;
         }
         memory.page_tables = memory.user / PAGE_TABLE_SHARE;
+        memory.queues = queues(target).1.saturating_mul(PAGE_BYTES);
         memory
     }
 
     /// All of it.
     pub fn total(&self) -> u64 {
-        self.kernel + self.user + self.page_tables + self.rings + self.threads
+        self.kernel + self.user + self.page_tables + self.rings + self.threads + self.queues
     }
 }
 
@@ -133,6 +145,21 @@ mod tests {
         let memory = Memory::of(&target, 20_000);
         assert_eq!((memory.kernel, memory.user), (20_900_000_000, 1_280_000_000));
         assert_eq!((target.endpoints(), target.rings(20_000)), (5_000_000, 306));
+    }
+
+    #[test]
+    fn a_message_that_waits_takes_a_page_and_its_bytes_and_no_more_than_there_are_sockets() {
+        let side = Side { threads: 1, fullest: 1_000, backend: Backend::Epoll };
+        let target = |rate_per_s, payload_bytes| Target {
+            server: Some(side),
+            rate_per_s,
+            payload_bytes,
+            ..Target::of(1_000)
+        };
+        assert_eq!(queues(&target(100.0, 100)), (200, 200 + 9), "200 times 164 bytes are 8.01 pages");
+        assert_eq!(queues(&target(100.0, 4_032)), (200, 400));
+        assert_eq!(queues(&target(1e9, 4_032)), (1_000, 2_000));
+        assert_eq!(Memory::of(&target(100.0, 4_032), 20_000).queues, 400 * 4_096);
     }
 
     #[test]

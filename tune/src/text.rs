@@ -18,10 +18,13 @@ enum Group {
 
 const GROUPS: [(Group, &str); 6] = [
     (Group::Refuses, "In the way: Throng does not begin"),
-    (Group::Of(Verdict::Blocks), "In the way: Throng begins, and something is lost or late"),
-    (Group::Of(Verdict::Risky), "Fits until something goes wrong"),
-    (Group::Of(Verdict::Wasteful), "Costs something for nothing"),
-    (Group::Of(Verdict::Unknown), "Cannot be known from here"),
+    (
+        Group::Of(Verdict::Blocks),
+        "In the way: less than the rule asks for, and something is lost, late or slow",
+    ),
+    (Group::Of(Verdict::Risky), "Fits until something goes wrong: a stall, a lost packet, who does not read"),
+    (Group::Of(Verdict::Wasteful), "Costs something for nothing: slower or larger, and nothing is lost"),
+    (Group::Of(Verdict::Unknown), "Not judged"),
     (Group::Of(Verdict::Ok), "Fits"),
 ];
 
@@ -70,12 +73,14 @@ pub fn render(about: &str, target: &Target, machine: &Machine, lines: &[Line]) -
             put(&format!("{head}{needed}"));
             let fits =
                 line.fits.map(|fits| format!("at most {fits} connections as it is")).unwrap_or_default();
+            let back = back(line);
             for (name, value) in [
                 ("here", line.because.as_str()),
                 ("fits", &fits),
                 ("rule", line.knob.why),
                 ("do", &line.remedy),
                 ("risk", line.knob.risk),
+                ("back", &back),
                 ("from", line.knob.source),
             ] {
                 if !value.is_empty() {
@@ -98,6 +103,13 @@ pub fn render(about: &str, target: &Target, machine: &Machine, lines: &[Line]) -
     text
 }
 
+/// How it is put back, once it is set; empty where nothing is set, or where it goes with a lab.
+fn back(line: &Line) -> String {
+    let is_written = matches!(line.knob.place, Place::Sysctl | Place::File(_)) && line.value.is_some();
+    let in_lab = line.remedy.starts_with("throng run ");
+    if is_written && !in_lab { line.knob.set(&line.now) } else { String::new() }
+}
+
 /// What the figures are calculated from.
 fn assumed(target: &Target, machine: &Machine) -> Vec<(&'static str, String)> {
     let side = |name: &'static str, side: Side, what: &str| {
@@ -118,11 +130,13 @@ fn assumed(target: &Target, machine: &Machine) -> Vec<(&'static str, String)> {
         }
         all.push((name, text));
     }
-    all.push(("connects", format!("{:.0} a second (--connect-rate)", target.connect_rate_per_s)));
+    let rate = target.connect_rate_per_s;
     all.push((
-        "columns",
-        "setting, whose it is (a lab has its own of a namespace's), what it is, what is needed".to_owned(),
+        "connects",
+        format!("{rate:.0} a second: --connect-rate, else all within 20 s, or 10,000 a second"),
     ));
+    let whose = "host: the whole machine; namespace: a network namespace, and a lab is one; process; socket; boot: the kernel's command line";
+    all.push(("columns", format!("setting, whose it is, what it is, what is needed ({whose})")));
     all
 }
 

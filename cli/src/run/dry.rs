@@ -97,6 +97,7 @@ fn text(sized: &Sized, told: &Told, found: &[Line]) -> String {
         ("page tables", memory.page_tables),
         ("rings", memory.rings),
         ("threads", memory.threads),
+        ("queues", memory.queues),
     ];
     let parts: Vec<String> =
         parts.iter().map(|(name, part)| format!("{name} {}", bytes(*part as f64))).collect();

@@ -5,10 +5,10 @@ use throng_report::text::bytes;
 use crate::detect::{Found, Seen, unseen};
 use crate::knob::{Knob, Place, Said, Scope};
 use crate::limits::{
-    FRAME_OVERHEAD_BYTES, MANY_CONNECTIONS, MESSAGES_QUEUED, PAGE_BYTES, PAGES_PER_BUSY_SOCKET, SKB_SHARE,
-    SLOW_READER_BYTES,
+    FRAME_OVERHEAD_BYTES, MANY_CONNECTIONS, MESSAGES_QUEUED, PAGE_BYTES, SKB_SHARE, SLOW_READER_BYTES,
 };
 use crate::machine::Machine;
+use crate::sizing::queues;
 use crate::target::Target;
 
 /// What the kernel sets net.ipv4.tcp_mem to by itself (net/ipv4/tcp.c, tcp_init_mem): pages.
@@ -21,37 +21,37 @@ pub(super) const TCP_MEM: Knob = Knob {
     name: "net.ipv4.tcp_mem",
     scope: Scope::Host,
     place: Place::Sysctl,
-    what: "pages that all TCP queues together may take: from the second number on everybody is asked to save, above the third packets \
-           are dropped",
-    why: "the second: two and a half pages for each message of a second, once on its way in and once on its way out, so that a server \
-          which stands still for a second loses nothing; the first half of it, and the third twice, up to half of the memory; idle connections \
-          take none",
+    what: "pages that all TCP queues together may take: from the second number on TCP is under pressure, and makes queues and windows \
+           smaller; above the third packets are dropped",
+    why: "the second: a page for each message of a second, once on its way in and once on its way out, and one for every 4 KiB of theirs, \
+          so that a server which stands still for a second is not short; the first: half of that, or what it is; the third: twice, and no \
+          more than half of the memory; idle connections take none",
     risk: "memory that queues hold is not there for anybody else",
-    source: "Documentation/networking/ip-sysctl.rst; measured on 6.18: a queue takes 0.9 pages while it holds a kilobyte, and 3.9 with eleven; TcpExtTCPMemoryPressures, \
-             TcpExtPruneCalled, TcpExtRcvPruned; mem in /proc/net/sockstat",
+    source: "Documentation/networking/ip-sysctl.rst; pages measured by scripts/knobs.py; a second is Throng's choice",
     rule: |target, machine| {
         let [min, pressure, max] = machine.numbers(TCP_MEM.name)[..] else { return Said::absent() };
-        let busy = ((2.0 * target.rate_per_s).ceil() as u64).min(target.endpoints());
-        let needed = (busy as f64 * PAGES_PER_BUSY_SOCKET).ceil() as u64;
+        let (busy, needed) = queues(target);
+        if busy == 0 {
+            return Said::ok("no message waits");
+        }
         let text = format!("at least {needed} as the second");
+        let stall = format!("{busy} queues hold {needed} pages when the server stands still for a second");
         if needed <= pressure {
-            return Said::enough(text);
+            return Said::enough(text).because(stall);
         }
         let ceiling = machine.memory_total_bytes / PAGE_BYTES / 2;
         let value = (needed <= ceiling)
             .then(|| format!("{} {needed} {}", (needed / 2).max(min), (2 * needed).min(ceiling)));
-        let queues =
-            format!("{busy} queues may hold {needed} pages when the server stands still for a second");
         let said = if needed <= max {
-            Said::risky(text, format!("{queues}, and would be asked to save"))
+            Said::risky(text, format!("{stall}: TCP would be under pressure"))
         } else {
-            Said::blocks(text, format!("{queues}: more than the third number, so packets are dropped"))
+            Said::blocks(text, format!("{stall}, more than the third number: packets would be dropped"))
         };
         match value {
             Some(value) => said.value(value),
             None => said.instead(format!(
                 "{:.0} messages/s at the most, for which half of the memory is enough; or more memory",
-                ceiling as f64 / PAGES_PER_BUSY_SOCKET / 2.0
+                target.rate_per_s * ceiling as f64 / needed as f64
             )),
         }
     },
@@ -71,7 +71,7 @@ pub(super) const TCP_MEM: Knob = Knob {
         (pruned > 0 && is_short).then_some(())?;
         let text = format!(
             "TCP was short of memory: {pruned} times a queue was cut or packets were dropped; its queues took {peak} pages at a time, \
-             and from {pressure} on it saves"
+             and from {pressure} on it is under pressure"
         );
         let by_itself = tcp_mem_by_itself(seen.machine);
         let more = |now: u64, by_itself: u64| by_itself.max(4 * now);
@@ -126,10 +126,10 @@ pub(super) const RMEM: Knob = Knob {
     scope: Scope::Namespace,
     place: Place::Sysctl,
     what: "bytes of a connection's receive queue: least, at first, at most",
-    why: "the third: at least four messages, at twice their bytes, as the kernel counts, and 4,096; from 100,000 connections on no more than \
-          256 KiB, or those four messages, since who does not read fills it",
-    risk: "too small closes windows, and long distances become slow",
-    source: "Documentation/networking/ip-sysctl.rst; TcpExtTCPToZeroWindowAdv, TcpExtTCPRcvCollapsed",
+    why: "the third: at least four messages, at twice their bytes, since the kernel counts a packet's buffer, and never below 4,096; from \
+          100,000 connections on no more than 256 KiB, or those four messages, since who does not read fills it",
+    risk: "every connection here has it: too small closes windows, and long distances become slow",
+    source: "Documentation/networking/ip-sysctl.rst; four messages, 100,000 and 256 KiB are Throng's choice",
     rule: |target, machine| queue(target, machine, RMEM.name),
     seen: |seen| {
         let closed = full(seen);
@@ -148,10 +148,10 @@ pub(super) const WMEM: Knob = Knob {
     scope: Scope::Namespace,
     place: Place::Sysctl,
     what: "bytes of a connection's send queue: least, at first, at most",
-    why: "the third: at least four messages, at twice their bytes, as the kernel counts, and 4,096; from 100,000 connections on no more than \
-          256 KiB, or those four messages, since slow readers fill it",
-    risk: "too small makes sends short, and each takes more system calls",
-    source: "Documentation/networking/ip-sysctl.rst; short_sends of the server",
+    why: "the third: at least four messages, at twice their bytes, since the kernel counts a packet's buffer, and never below 4,096; from \
+          100,000 connections on no more than 256 KiB, or those four messages, since slow readers fill it",
+    risk: "every connection here has it: too small makes sends wait for room, and long distances become slow",
+    source: "Documentation/networking/ip-sysctl.rst; four messages, 100,000 and 256 KiB are Throng's choice",
     rule: |target, machine| queue(target, machine, WMEM.name),
     seen: |seen| {
         let short = seen.server("short_sends");
@@ -265,7 +265,7 @@ pub(super) const NOTSENT_LOWAT: Knob = Knob {
     what: "bytes not yet sent beyond which a socket is not writable",
     why: "16 to 128 KiB where many connections may have slow readers; it bounds what each holds in the kernel",
     risk: "below a few kilobytes it costs system calls",
-    source: "Documentation/networking/ip-sysctl.rst; notsent in ss -ti",
+    source: "Documentation/networking/ip-sysctl.rst; 16 to 128 KiB are Throng's choice; notsent in ss -ti",
     rule: |target, machine| match machine.number(NOTSENT_LOWAT.name) {
         None => Said::absent(),
         Some(now) if now < message(target) => {
@@ -277,7 +277,10 @@ pub(super) const NOTSENT_LOWAT: Knob = Knob {
             let said = said.value(131_072);
             if now >= u64::from(u32::MAX) { said.now("no limit") } else { said }
         }
-        Some(_) => Said::ok(""),
+        Some(now) => {
+            let said = Said::ok("what slow readers hold is bounded by net.ipv4.tcp_wmem");
+            if now >= u64::from(u32::MAX) { said.now("no limit") } else { said }
+        }
     },
     seen: unseen,
 };

@@ -21,8 +21,7 @@ pub(super) const TW_BUCKETS: Knob = Knob {
         if needed <= now {
             return Said::at_least(needed);
         }
-        let because =
-            "who closes beyond it does not wait, and a late packet may meet the next connection of its port";
+        let because = "who closes beyond it skips TIME_WAIT, and a late packet may meet the next connection of its port";
         Said::blocks(format!("at least {needed}"), because).value(needed)
     },
     seen: |seen| {
@@ -38,20 +37,28 @@ pub(super) const ORPHANS: Knob = Knob {
     scope: Scope::Host,
     place: Place::Sysctl,
     what: "closed connections whose last bytes the other side has not acknowledged; what is beyond is reset",
-    why: "a tenth of the connections, since everybody may leave at once, and each is one until its last bytes are acknowledged",
-    risk: "each holds what its queues have, all of them no more than net.ipv4.tcp_mem allows",
-    source: "Documentation/networking/ip-sysctl.rst; TcpExtTCPAbortOnMemory; orphan in /proc/net/sockstat",
+    why: "a tenth of the connections: each is an orphan until its last bytes are acknowledged, and when everybody leaves they do so one \
+          after the other",
+    risk: "each keeps its socket, and up to 64 KiB of what was not sent yet",
+    source: "Documentation/networking/ip-sysctl.rst; a tenth is Throng's choice; TcpExtTCPAbortOnMemory; orphan in /proc/net/sockstat",
     rule: |target, machine| {
         let Some(now) = machine.number(ORPHANS.name) else { return Said::absent() };
         let needed = target.connections.div_ceil(ORPHANS_SHARE);
         if needed <= now {
             return Said::at_least(needed);
         }
-        let (text, because) =
-            (format!("at least {needed}"), "who leaves beyond it, when everybody does, is reset");
-        // Users elsewhere have closed first, and lose nothing by a reset.
-        let said =
-            if target.generator.is_some() { Said::blocks(text, because) } else { Said::risky(text, because) };
+        let text = format!("at least {needed}");
+        let said = if target.generator.is_some() {
+            Said::blocks(
+                text,
+                "when everybody leaves, who is beyond it is reset, and its last bytes are lost",
+            )
+        } else {
+            Said::risky(
+                text,
+                "when everybody leaves, who is beyond it is reset; but users elsewhere have closed before, and lose nothing",
+            )
+        };
         said.value(needed)
     },
     seen: |seen| {
@@ -76,7 +83,7 @@ pub(super) const FIN_TIMEOUT: Knob = Knob {
     what: "how long a closed connection waits for the other side to close, in seconds",
     why: "5 to 60: a phone that is gone never closes",
     risk: "too short resets slow clients",
-    source: "Documentation/networking/ip-sysctl.rst; up to 60 it waits as TIME_WAIT does: tw in /proc/net/sockstat",
+    source: "Documentation/networking/ip-sysctl.rst; 5 is Throng's choice; up to 60 it waits as TIME_WAIT does: tw in /proc/net/sockstat",
     rule: |_, machine| match machine.number(FIN_TIMEOUT.name) {
         None => Said::absent(),
         Some(now) if now > 60 => {

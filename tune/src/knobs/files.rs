@@ -25,10 +25,10 @@ pub(super) const NOFILE: Knob = Knob {
     scope: Scope::Process,
     place: Place::Limit { line: "Max open files", ulimit: "-n", systemd: "LimitNOFILE" },
     what: "open files of one table of descriptors; each shard and each generator thread has a table of its own",
-    why: "with epoll the connections of the fullest thread; with io-uring two for each of its rings, whose tables may be no longer than \
-          the limit either; and 64, and one for each thread",
+    why: "with epoll the connections of the fullest thread; with io-uring two for each ring of its, and a ring has as many connections as \
+          the limit, 16,384 at most: the least limit for which that goes up; and 64, and one for each thread",
     risk: "none; the hard limit is what counts, because Throng raises the soft one itself",
-    source: "getrlimit(2); accept(2) and socket(2) fail with EMFILE, io_uring_register(2) for a longer table, too",
+    source: "getrlimit(2); accept(2) and socket(2) fail with EMFILE, io_uring_register(2) for a longer table, too; 64 is Throng's choice",
     rule: nofile,
     seen: |seen| {
         let (users, left) = (seen.failed("EMFILE"), seen.server("accept_left_group"));
@@ -79,7 +79,7 @@ fn nofile(target: &Target, machine: &Machine) -> Said {
         let rings = target.rings(files);
         let said = Said::at_least(needed).now(files);
         return if rings > 0 {
-            said.because(format!("{rings} rings, with tables of their own; a lower limit makes them more"))
+            said.because(format!("it makes {rings} rings now, and more of them when it is lower"))
         } else {
             said
         };
@@ -151,9 +151,10 @@ pub(super) const FILE_MAX: Knob = Knob {
             let fits = max.saturating_sub(reserved) / target.sides().count().max(1) as u64;
             return Said::blocks(needed_text, open).value(needed).fits(fits).refuses();
         }
-        let because =
-            format!("{open}; Throng goes beyond it by CAP_SYS_ADMIN, and nobody else opens a file meanwhile");
-        Said::risky(needed_text, because).value(needed)
+        let because = format!(
+            "{open}; Throng goes beyond it by CAP_SYS_ADMIN, and until it ends nobody else opens a file, accepts or starts a program"
+        );
+        Said::blocks(needed_text, because).value(needed)
     },
     seen: |seen| {
         let max = seen.machine.number(FILE_MAX.name)?;
@@ -230,7 +231,7 @@ pub(super) const MEMLOCK: Knob = Knob {
     what: "memory that a process may lock; rings count against it",
     why: "84 KiB for each ring, of all processes of one user together; nothing for whoever has CAP_IPC_LOCK",
     risk: "none",
-    source: "measured on Linux 6.18; io_uring_setup(2) fails with ENOMEM",
+    source: "measured by scripts/knobs.py; io_uring_setup(2) fails with ENOMEM",
     rule: |target, machine| {
         let rings = target.rings(machine.files_per_table);
         let needed = (rings * BYTES_PER_RING).div_ceil(1024);

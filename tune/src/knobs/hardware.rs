@@ -12,7 +12,7 @@ pub(super) const GOVERNOR: Knob = Knob {
     risk: "heat, and a bill",
     source: "Documentation/admin-guide/pm/cpufreq.rst",
     rule: |_, machine| match machine.text(GOVERNOR.name) {
-        None => Said::unknown("a virtual machine is not told"),
+        None => Said::unknown("a hypervisor does not show it"),
         Some("performance") => Said::enough("performance"),
         Some(_) => Said::risky("performance", "the clock follows the load, and latencies with it")
             .instead("cpupower frequency-set -g performance"),
@@ -30,7 +30,7 @@ pub(super) const SMT: Knob = Knob {
     source: "Documentation/ABI/testing/sysfs-devices-system-cpu",
     rule: |_, machine| match machine.number(SMT.name) {
         None => Said::unknown("not told here"),
-        Some(0) => Said::ok("or a virtual machine that is not told").now("off"),
+        Some(0) => Said::unknown("none, unless a hypervisor does not show it").now("off"),
         Some(_) => Said::risky("cores of their own", "server and generator may share a core by halves")
             .instead("--serve-cpus, --load-cpus")
             .now("on"),
@@ -47,7 +47,9 @@ pub(super) const MITIGATIONS: Knob = Knob {
     risk: "off leaves the machine open",
     source: "Documentation/admin-guide/kernel-parameters.txt",
     rule: |_, _| {
-        Said::ok("/sys/devices/system/cpu/vulnerabilities tells, and every report under host.mitigations")
+        Said::unknown(
+            "as in production; /sys/devices/system/cpu/vulnerabilities tells, and every report under host.mitigations",
+        )
     },
     seen: unseen,
 };

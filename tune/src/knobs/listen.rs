@@ -47,7 +47,7 @@ pub(super) const SOMAXCONN_KNOB: Knob = Knob {
     why: "what arrives at one listener in 100 ms, the longest that a shard is expected not to accept; no more than 65,535, which is what \
           Throng asks for",
     risk: "none: a longer queue costs nothing until somebody waits in it",
-    source: "Documentation/networking/ip-sysctl.rst; TcpExtListenOverflows",
+    source: "Documentation/networking/ip-sysctl.rst; 100 ms is Throng's choice; TcpExtListenOverflows",
     rule: |target, machine| {
         let Some(now) = machine.number(SOMAXCONN_KNOB.name) else { return Said::absent() };
         queue(target, now)
@@ -67,7 +67,11 @@ fn queue(target: &Target, now: u64) -> Said {
             let because = format!(
                 "{rate:.0} connect each second (--connect-rate), and a shard may be busy for {ACCEPT_STALL_MS} ms"
             );
-            Said::blocks(format!("at least {needed}"), because).value(needed)
+            let threads = target.server.map_or(1, |server| server.threads.max(1));
+            let rate = now * threads * 1000 / ACCEPT_STALL_MS;
+            Said::blocks(format!("at least {needed}"), because)
+                .value(needed)
+                .instead(format!("--connect-rate {rate}"))
         }
     }
 }
@@ -159,9 +163,9 @@ pub(super) const DEFER_ACCEPT: Knob = Knob {
     scope: Scope::Socket,
     place: Place::Throng(Some("--defer-accept")),
     what: "how long a client that connected and says nothing is the kernel's business, in seconds",
-    why: "1: a client is accepted together with its first bytes, one wake per login instead of two",
+    why: "1 or more: a client is accepted together with its first bytes, one wake per login instead of two",
     risk: "clients that wait for the server to speak first are accepted late",
-    source: "tcp(7); measured: a fifth more logins per second",
+    source: "tcp(7); measured by scripts/knobs.py",
     rule: |target, _| {
         let now = target.sockets.defer_accept_s;
         match target.server {

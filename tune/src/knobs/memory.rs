@@ -26,9 +26,10 @@ pub(super) const AVAILABLE: Knob = Knob {
     place: Place::Told,
     what: "what can be had without taking it from somebody",
     why: "4.2 kB of the kernel for each end that is a socket, and 120 B for each port; 128 B of a process for each end; rings, threads, page \
-          tables; and a twentieth that is left to everybody else, 512 MiB at least",
+          tables; the queues of net.ipv4.tcp_mem; and a twentieth that is left to everybody else, 512 MiB at least",
     risk: "a machine without memory ends processes, and not those that took it",
-    source: "measured; MemAvailable in /proc/meminfo without what sockets hold, or what the tightest cgroup leaves",
+    source: "measured, benches/runs/*-density-*.md; MemAvailable in /proc/meminfo without what sockets hold, or what the tightest cgroup \
+             leaves; a twentieth is Throng's choice",
     rule: |target, machine| {
         let (memory, needed) = needed(target, machine);
         let now = gigabytes(machine.memory_available_bytes);
@@ -38,22 +39,24 @@ pub(super) const AVAILABLE: Knob = Knob {
             ("the processes", memory.user + memory.page_tables),
             ("rings", memory.rings),
             ("threads", memory.threads),
+            ("queues", memory.queues),
             ("left to everybody else", reserve),
         ];
         let parts = parts.map(|(name, part)| format!("{name} {}", bytes(part as f64))).join(", ");
         if needed <= machine.memory_available_bytes {
             return Said::at_least(gigabytes(needed)).because(parts).now(now);
         }
-        // What threads take stays; the rest goes with the connections.
-        let room = machine.memory_available_bytes.saturating_sub(reserve + memory.threads);
-        let per_all = u128::from((memory.total() - memory.threads).max(1));
+        // What threads and the rate take stays; the rest goes with the connections.
+        let stays = memory.threads + memory.queues;
+        let room = machine.memory_available_bytes.saturating_sub(reserve + stays);
+        let per_all = u128::from((memory.total() - stays).max(1));
         let fits = (u128::from(room) * u128::from(target.connections) / per_all) as u64;
         Said::blocks(format!("at least {}", gigabytes(needed)), parts)
             .now(now)
             .instead(if target.uses_loopback() {
-                "fewer connections; or users on another machine, or in user space (--engine tun)"
+                "fewer connections or messages/s; or users on another machine, or in user space (--engine tun)"
             } else {
-                "fewer connections, or more memory"
+                "fewer connections or messages/s, or more memory"
             })
             .fits(fits & !1) // users come in pairs
             .refuses()
@@ -68,7 +71,7 @@ pub(super) const CGROUP: Knob = Knob {
     what: "the limit of the memory cgroup; sockets and the kernel's objects for them count",
     why: "what the target takes, and 15 % more",
     risk: "beyond it the kernel ends a process of the group",
-    source: "Documentation/admin-guide/cgroup-v2.rst; memory.events",
+    source: "Documentation/admin-guide/cgroup-v2.rst; 15 % are Throng's choice; memory.events",
     rule: |target, machine| {
         let Some(limit) = machine.cgroup_limit_bytes else {
             return Said::ok("").because("no group of this process is limited").now("none");
@@ -108,7 +111,7 @@ pub(super) const MIN_FREE: Knob = Knob {
     what: "memory that the kernel keeps for those that cannot wait, packets above all",
     why: "64 MiB, or a thousandth of the memory where that is less, up to a twentieth",
     risk: "it is nobody's; above 5 % it brings on the shortage that it is against",
-    source: "Documentation/admin-guide/sysctl/vm.rst; mm/khugepaged.c has the twentieth; allocstall in /proc/vmstat, page allocation failure in the kernel's log",
+    source: "Documentation/admin-guide/sysctl/vm.rst; mm/khugepaged.c has the twentieth, and the least is Throng's choice; allocstall in /proc/vmstat, page allocation failure in the kernel's log",
     rule: |_, machine| {
         let Some(now) = machine.number(MIN_FREE.name) else { return Said::absent() };
         let (low, high) = (min_free_low(machine), machine.memory_total_bytes / 1024 / 20);

@@ -28,9 +28,9 @@ pub(super) const BACKLOG: Knob = Knob {
     place: Place::Sysctl,
     what: "packets of a core that wait for the kernel, on loopback and with RPS; what is beyond is dropped",
     why: "one for each connection, and no more than 16,384: they may all send at once, as after a stall, or leave; each packet that is dropped \
-          waits for its sender's timer, 200 ms or, before it is connected, a second; with the kernel's own 1,000 that is rare",
+          waits for its sender's timer, 200 ms or, before it is connected, a second; in the way where it is below 1,000, too",
     risk: "longer queues are longer waits",
-    source: "measured over loopback; Documentation/admin-guide/sysctl/net.rst; the second column of /proc/net/softnet_stat",
+    source: "Documentation/admin-guide/sysctl/net.rst; measured by scripts/knobs.py; the second column of /proc/net/softnet_stat",
     rule: |target, machine| {
         let Some(now) = machine.number(BACKLOG.name) else { return Said::absent() };
         if !target.uses_loopback() && machine.rps_queues == 0 {
@@ -40,8 +40,8 @@ pub(super) const BACKLOG: Knob = Knob {
         let needed = target.connections.min(LOOPBACK_BACKLOG);
         let text = format!("at least {needed}");
         match now {
-            now if now < needed.min(BACKLOG_MIN) => Said::blocks(text, because).value(LOOPBACK_BACKLOG),
-            now if now < needed => Said::risky(text, because).value(LOOPBACK_BACKLOG),
+            now if now < needed.min(BACKLOG_MIN) => Said::blocks(text, because).value(needed),
+            now if now < needed => Said::risky(text, because).value(needed),
             _ => Said::enough(text),
         }
     },
@@ -123,7 +123,7 @@ pub(super) const RSS: Knob = Knob {
     place: Place::Told,
     what: "receive queues of a card, each with an interrupt of its own (RSS)",
     why: "one for each core, or RPS",
-    risk: "more interrupts",
+    risk: "drivers reset the card while they change it, and connections stand still",
     source: "Documentation/networking/scaling.rst; ethtool -l, /proc/interrupts",
     rule: |target, machine| {
         cards(target, machine, |machine| {
@@ -211,7 +211,7 @@ pub(super) const RING: Knob = Knob {
     what: "packets that a card holds until the kernel takes them, and how long it waits to interrupt",
     why: "the largest ring where bursts come in; interrupts by the latency that is wanted",
     risk: "longer waits",
-    source: "ethtool -g, -c; rx_missed in ethtool -S",
+    source: "ethtool(8): -g, -c; rx_missed in ethtool -S",
     rule: |target, machine| cards(target, machine, |_| Said::unknown("ethtool -g and ethtool -c tell")),
     seen: unseen,
 };

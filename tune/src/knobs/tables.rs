@@ -24,10 +24,10 @@ pub(super) const EHASH: Knob = Knob {
             some if some <= SOCKETS_PER_CROWDED_BUCKET => Said::wasteful(needed, because),
             _ => Said::blocks(needed, because),
         };
-        said.value(needed).instead(format!(
-            "sysctl -w {CHILD_EHASH}={needed} before a network namespace is made for the run, and back to 0 then: every later one takes as \
-             much memory"
-        ))
+        match target.is_local() {
+            true => said.value(needed).instead("leave out --no-lab: a lab has a table of its own"),
+            false => said.value(needed),
+        }
     },
     seen: |seen| {
         let buckets = seen.machine.signed(EHASH.name)?.unsigned_abs().max(1);
@@ -49,7 +49,7 @@ pub(super) const CONNTRACK: Knob = Knob {
     what: "connections that the firewall tracks, those over loopback, too",
     why: "all of them and a fifth more; nothing where no rule makes it track",
     risk: "300 bytes of kernel memory each, and a longer walk where nf_conntrack_buckets does not grow with it",
-    source: "Documentation/networking/nf_conntrack-sysctl.rst; `table full` in the kernel's log",
+    source: "Documentation/networking/nf_conntrack-sysctl.rst; a fifth is Throng's choice; `table full` in the kernel's log",
     rule: |target, machine| {
         let Some(max) = machine.number(CONNTRACK.name) else {
             return Said::ok("connections are not tracked");

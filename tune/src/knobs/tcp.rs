@@ -2,6 +2,7 @@
 
 use crate::detect::{Found, unseen};
 use crate::knob::{Knob, Place, Said, Scope};
+use crate::machine::Card;
 
 /// Those that anybody may choose: read with the others.
 pub(crate) const ALLOWED_CONGESTION: &str = "net.ipv4.tcp_allowed_congestion_control";
@@ -16,7 +17,7 @@ pub(super) const CONGESTION: Knob = Knob {
     what: "how much a sender dares to have under way",
     why: "cubic, or reno, on loopback and in a data centre; bbr for distant clients",
     risk: "every connection from now on has it, and runs with another are not compared",
-    source: "Documentation/networking/ip-sysctl.rst; kernel commit 218af599fa63: TCP paces by itself where the queue does not; ss -ti",
+    source: "Documentation/networking/ip-sysctl.rst; kernel commit 218af599fa63: TCP paces by itself where the queue does not; that distance decides is Throng's choice; ss -ti",
     rule: |target, machine| match machine.text(CONGESTION.name) {
         None => Said::absent(),
         Some(now) if now.starts_with("bbr") && target.is_local() => {
@@ -25,9 +26,12 @@ pub(super) const CONGESTION: Knob = Knob {
             let is_allowed = !machine.in_lab || allowed.split(' ').any(|name| name == "cubic");
             let value = if is_allowed { "cubic" } else { "reno" };
             let because = format!("{OWN_TIMERS}, and nothing here needs to be paced");
-            Said::wasteful("cubic or reno", because).value(value)
+            Said::wasteful(value, because).value(value)
         }
-        Some(_) => Said::ok(""),
+        Some(now) if now.starts_with("bbr") => {
+            Said::ok(format!("right for distant clients; what it costs stands at {}", QDISC.name))
+        }
+        Some(_) => Said::ok("it needs no timers"),
     },
     seen: unseen,
 };
@@ -46,16 +50,15 @@ pub(super) const QDISC: Knob = Knob {
         Some(now)
             if now != "fq" && machine.text(CONGESTION.name).is_some_and(|now| now.starts_with("bbr")) =>
         {
-            let cards: Vec<String> = machine
-                .cards
-                .iter()
-                .map(|card| format!("tc qdisc replace dev {} root fq", card.name))
-                .collect();
-            Said::wasteful("fq", format!("bbr: {OWN_TIMERS}")).instead(format!(
-                "{} for a card that is up, where the kernel has it (modprobe sch_fq); or sysctl -w {}=cubic",
-                cards.join("; "),
-                CONGESTION.name
-            ))
+            // Of several queues each gets one of its own, below mq.
+            let replace = |card: &Card| {
+                let root = if card.queues > 1 { "mq" } else { "fq" };
+                format!(", then tc qdisc replace dev {} root {root}", card.name)
+            };
+            let cards: String = machine.cards.iter().map(replace).collect();
+            let (fq, cubic) = (QDISC.set("fq"), CONGESTION.set("cubic"));
+            Said::wasteful("fq", format!("bbr: {OWN_TIMERS}"))
+                .instead(format!("{fq}{cards}, where the kernel has it (modprobe sch_fq); or {cubic}"))
         }
         Some(_) => Said::ok(""),
     },
