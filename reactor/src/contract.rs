@@ -13,7 +13,7 @@
 //!     └── (refused) ──────────┴── close(), or the peer resets ─────┘
 //! ```
 //!
-//! 1. A slot begins with `Accepted` or with [`Reactor::connect`] returning, and ends with exactly one `Closed`, the
+//! 1. A slot begins with `Accepted`, which says at which listener, or with [`Reactor::connect`] returning, and ends with exactly one `Closed`, the
 //!    last event of its slot. Only then may its index be reused. A connect that fails later gives `Closed` without
 //!    `Connected`.
 //! 2. `Data` comes in the order of the stream, without gaps or repeats, and never empty. Receiving starts by itself.
@@ -162,6 +162,8 @@ pub enum Event {
     Accepted {
         /// The new connection.
         slot: Slot,
+        /// At which listener: the number of its [`Reactor::listen`], from zero.
+        listener: u16,
     },
     /// Accepting stands still, and why.
     AcceptPaused {

@@ -170,6 +170,14 @@ impl Deref for Lease {
     }
 }
 
+impl DerefMut for Lease {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        let address = self.pool.address(self.index);
+        // SAFETY: as in `deref`; and this is the buffer's only lease, borrowed for writing.
+        unsafe { std::slice::from_raw_parts_mut(address.add(usize::from(self.start)), self.len as usize) }
+    }
+}
+
 impl Drop for Lease {
     fn drop(&mut self) {
         self.pool.give_back(self.index);
@@ -192,8 +200,10 @@ mod tests {
         let index = pool.take().expect("one is free");
         assert!(pool.take().is_none() && !pool.has_free());
         pool.with_buffer(index, |bytes| bytes[..3].copy_from_slice(b"abc"));
-        let lease = pool.lease(index, 3);
+        let mut lease = pool.lease(index, 3);
         assert_eq!(&*lease, b"abc");
+        lease.make_ascii_uppercase();
+        assert_eq!(&*lease, b"ABC", "its holder may write what it reads");
         drop(lease);
         assert_eq!(pool.take(), Some(index));
     }

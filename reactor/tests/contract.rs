@@ -144,6 +144,7 @@ macro_rules! every_rule {
         suite! { $backend, $available,
             life:
                 a_connection_begins_on_both_sides_and_ends_with_one_closed
+                a_client_comes_with_the_number_of_its_listener
                 a_refused_connect_is_closed_without_connected
                 an_index_is_not_reused_before_its_closed_was_seen
                 an_index_is_not_reused_while_its_last_batch_is_handled

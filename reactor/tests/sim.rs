@@ -81,7 +81,7 @@ impl Node {
     fn turn(&mut self) {
         for event in turn(&mut self.sim) {
             match event {
-                Event::Accepted { slot } => {
+                Event::Accepted { slot, .. } => {
                     self.talks.insert(slot, Talk::default());
                 }
                 Event::Connected { slot } => self.write(slot),
@@ -222,7 +222,7 @@ fn pair(world: &World, client: &mut Sim, server: &mut Sim) -> (Slot, Slot) {
     let near = client.connect(None, target).expect("a connection");
     let events = run(world, &mut [client, server]);
     let far = events.iter().find_map(|(_, event)| match event {
-        Event::Accepted { slot } => Some(*slot),
+        Event::Accepted { slot, .. } => Some(*slot),
         _ => None,
     });
     assert!(events.iter().any(|(number, event)| *number == 0 && matches!(event, Event::Connected { .. })));

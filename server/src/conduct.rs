@@ -5,7 +5,7 @@ use throng_wire::native::{Bye, ErrorCode, Frame};
 
 use crate::limits::DRAIN_WAIT_MS;
 use crate::mailbox::Letter;
-use crate::session::State;
+use crate::session::{Flags, State};
 use crate::shard::Shard;
 
 impl<R: Reactor> Shard<R> {
@@ -58,7 +58,7 @@ impl<R: Reactor> Shard<R> {
     /// The client sends no more.
     pub(crate) fn ended(&mut self, slot: Slot) {
         let Some(session) = self.sessions.get_mut(slot) else { return };
-        session.ended = true;
+        session.flags.set(Flags::ENDED);
         if session.state == State::Leaving {
             if session.outbox.index().is_none() {
                 self.reactor.close(slot, Close::Now);
@@ -69,7 +69,7 @@ impl<R: Reactor> Shard<R> {
     }
 
     /// From here on the session only finishes what it has to say.
-    fn part_with(&mut self, slot: Slot) {
+    pub(crate) fn part_with(&mut self, slot: Slot) {
         let Some(session) = self.sessions.get_mut(slot) else { return };
         match session.state {
             State::Active => self.figures.logged_in -= 1,
@@ -78,7 +78,8 @@ impl<R: Reactor> Shard<R> {
         }
         session.state = State::Leaving;
         self.partials.remove(&mut session.partial);
-        let silent = session.outbox.index().is_none();
+        self.close_tls(slot);
+        let silent = self.sessions.get(slot).is_some_and(|session| session.outbox.index().is_none());
         if self.drain.is_none() {
             self.leavers.push(self.now + self.shared.config.linger, slot);
         }
@@ -91,10 +92,10 @@ impl<R: Reactor> Shard<R> {
     /// Everything was handed to the reactor: FIN follows it, or the close when the client has ended, too.
     pub(crate) fn part(&mut self, slot: Slot) {
         let Some(session) = self.sessions.get_mut(slot) else { return };
-        if session.ended && session.outbox.index().is_none() {
+        if session.flags.has(Flags::ENDED) && session.outbox.index().is_none() {
             self.reactor.close(slot, Close::Now);
-        } else if !session.shut {
-            session.shut = true;
+        } else if !session.flags.has(Flags::SHUT) {
+            session.flags.set(Flags::SHUT);
             self.reactor.shutdown(slot);
         }
     }
@@ -102,7 +103,7 @@ impl<R: Reactor> Shard<R> {
     /// Tells the user's home that this connection takes no more messages.
     fn deregister(&mut self, slot: Slot) {
         let Some(session) = self.sessions.get_mut(slot) else { return };
-        if !std::mem::take(&mut session.registered) {
+        if !session.flags.take(Flags::REGISTERED) {
             return;
         }
         let user = session.user;
@@ -127,5 +128,6 @@ impl<R: Reactor> Shard<R> {
         }
         self.outboxes.remove(&mut session.outbox);
         self.partials.remove(&mut session.partial);
+        self.forget_tls(session.tls);
     }
 }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use throng_reactor::{Backend, SocketOptions};
+use throng_wire::tls::Setup;
 
 use crate::limits;
 
@@ -12,6 +13,12 @@ use crate::limits;
 pub struct Config {
     /// Addresses to listen on; a port of 0 lets the kernel choose one, the same for all shards.
     pub listen: Vec<SocketAddr>,
+    /// The same, for clients that speak TLS.
+    pub listen_tls: Vec<SocketAddr>,
+    /// The certificate for them, and how they are met.
+    pub tls: Option<Setup>,
+    /// See [`limits::HANDSHAKES_MAX`].
+    pub handshakes_max: usize,
     /// The backend of every shard.
     pub backend: Backend,
     /// Shards, each a thread with a listener, sessions and a table of descriptors of its own.
@@ -50,6 +57,9 @@ impl Default for Config {
     fn default() -> Config {
         Config {
             listen: Vec::new(),
+            listen_tls: Vec::new(),
+            tls: None,
+            handshakes_max: limits::HANDSHAKES_MAX,
             backend: Backend::Epoll,
             shards: 1,
             cpus: Vec::new(),

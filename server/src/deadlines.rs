@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use throng_reactor::{Nanos, Slot};
 
 use crate::limits::TABLE_KEPT;
+use crate::spare::trim_queue;
 
 /// Sessions in the order of their deadlines, 16 bytes each.
 #[derive(Debug, Default)]
@@ -48,10 +49,7 @@ impl Deadlines {
         if self.queue.len() > 2 * waiting + TABLE_KEPT {
             self.queue.retain(|&(_, slot)| waits(slot));
         }
-        let len = self.queue.len();
-        if self.queue.capacity() > TABLE_KEPT.max(8 * len) {
-            self.queue.shrink_to(2 * len);
-        }
+        trim_queue(&mut self.queue);
     }
 }
 

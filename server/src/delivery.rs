@@ -5,7 +5,7 @@ use throng_wire::limits::{FRAME_BYTES_MAX, OUTSTANDING_MAX};
 use throng_wire::native::{Bye, Frame, MessageId, Refusal, Sequence, Uncertainty, UserId, VERSIONS, Welcome};
 
 use crate::mailbox::{Letter, Outcome};
-use crate::session::State;
+use crate::session::{Flags, State};
 use crate::shard::Shard;
 
 impl<R: Reactor> Shard<R> {
@@ -54,9 +54,10 @@ impl<R: Reactor> Shard<R> {
         }
         self.post.write_body(home, body, |body| Letter::Send { from, to, id, sender, body });
         if self.post.is_crowded(home)
-            && let Some(session) = self.sessions.get_mut(sender).filter(|session| !session.paused)
+            && let Some(session) =
+                self.sessions.get_mut(sender).filter(|session| !session.flags.has(Flags::PAUSED))
         {
-            session.paused = true;
+            session.flags.set(Flags::PAUSED);
             self.figures.mailbox_paused_sessions += 1;
             self.reactor.pause(sender);
             self.post.pause(home, sender);

@@ -101,6 +101,26 @@ figures! {
     pings_answered,
     /// Pings sent to silent clients.
     pings_sent,
+    /// Connections now with TLS.
+    tls_sessions,
+    /// Connections now whose TLS is kept whole by rustls, because the compact form cannot serve.
+    tls_whole,
+    /// Handshakes of TLS that have begun and are not over.
+    handshakes_under_way,
+    /// Connections whose handshake waits for its turn.
+    handshakes_queued,
+    /// Handshakes of TLS that succeeded, with a certificate.
+    handshakes_full,
+    /// Handshakes of TLS that succeeded, resuming an earlier session.
+    handshakes_resumed,
+    /// Handshakes of TLS that failed: no TLS, no version in common, a client that does not trust the certificate.
+    handshakes_failed,
+    /// Connections closed because no handshake was over in time.
+    closed_handshake_timeout,
+    /// Connections closed because of a record that was not sealed for them, or not allowed then.
+    closed_bad_record,
+    /// Connections that ended without the goodbye of TLS.
+    tls_truncated,
     /// Connections turned away because too many were logging in.
     closed_too_many_logins,
     /// Connections closed because no `Hello` came in time.
@@ -142,7 +162,17 @@ figures! {
 }
 
 /// Figures that go up and down.
-const GAUGES: [&str; 5] = ["connections", "logged_in", "logging_in", "directory_users", "unacknowledged"];
+const GAUGES: [&str; 9] = [
+    "connections",
+    "logged_in",
+    "logging_in",
+    "directory_users",
+    "unacknowledged",
+    "tls_sessions",
+    "tls_whole",
+    "handshakes_under_way",
+    "handshakes_queued",
+];
 
 impl Published {
     /// Notes the calling thread as the one whose CPU time belongs to these figures.

@@ -19,6 +19,7 @@ mod session;
 mod shard;
 mod spare;
 mod threads;
+mod tls;
 mod upkeep;
 
 pub use config::Config;

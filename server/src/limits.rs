@@ -7,6 +7,18 @@ use std::time::Duration;
 /// takes less than 0.4 s.
 pub const LOGINS_MAX: usize = 32_768;
 
+/// Handshakes of TLS of one shard that have begun and are not over: each keeps some ten kilobytes. Whoever comes then waits for its
+/// turn with no more than its ClientHello. With 200 ms between two flights of a phone it is 20,000 handshakes a second, and a core
+/// makes a third of that.
+pub const HANDSHAKES_MAX: usize = 4096;
+
+/// Steps of handshakes that a shard takes between two looks at its sockets. One takes some 200 us, for so long others wait.
+pub const HANDSHAKE_STEPS_PER_TURN: usize = 1;
+
+/// Bytes that a client may say before its handshake is over, from where on it is not read: the longest message of a handshake. What
+/// follows it in the same bytes is kept, too.
+pub const HANDSHAKE_BYTES_MAX: usize = 64 * 1024;
+
 /// How long a client that connected and says nothing stays the kernel's business: clients speak first, so who means it is
 /// accepted together with its `Hello`, for one wake instead of two. The kernel's shortest time. Who is silent is then accepted,
 /// and its login timeout begins.

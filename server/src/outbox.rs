@@ -75,19 +75,26 @@ impl Outboxes {
         }
     }
 
-    /// What is to be sent now, if no send is in flight. It is in flight from here on.
-    pub(crate) fn flush(&mut self, side: Side) -> Option<Vec<u8>> {
+    /// What is to be sent now, if no send is in flight: what `seal` makes of what waits. It is in flight from here on. Where nothing
+    /// comes of it, the outbox is gone.
+    pub(crate) fn flush(&mut self, side: &mut Side, seal: impl FnOnce(&mut Vec<u8>)) -> Option<Vec<u8>> {
         let outbox = &mut self.boxes[side.index()?];
         outbox.listed = false;
-        if outbox.in_flight > 0 || outbox.waiting.is_empty() {
+        if outbox.in_flight > 0 {
             return None;
         }
-        debug_assert!(
-            outbox.waiting.len() <= u32::MAX as usize,
-            "a turn brings less than 4 GiB to one client"
-        );
-        outbox.in_flight = outbox.waiting.len() as u32;
-        Some(std::mem::take(&mut outbox.waiting))
+        let mut buffer = std::mem::take(&mut outbox.waiting);
+        self.bytes -= buffer.len();
+        seal(&mut buffer);
+        if buffer.is_empty() {
+            self.spares.give_back(buffer);
+            self.remove(side);
+            return None;
+        }
+        debug_assert!(buffer.len() <= u32::MAX as usize, "a turn brings less than 4 GiB to one client");
+        self.bytes += buffer.len();
+        outbox.in_flight = buffer.len() as u32;
+        Some(buffer)
     }
 
     /// A send ended. True: more waits, so list the session for the flush. Otherwise the outbox is gone.
@@ -193,7 +200,7 @@ mod tests {
         let mut side = Side::NONE;
         assert_eq!(outboxes.append(&mut side, |out| out.push(1)), (0, true));
         assert_eq!(outboxes.append(&mut side, |out| out.push(2)), (0, false), "listed once per turn");
-        let first = outboxes.flush(side).expect("something waits");
+        let first = outboxes.flush(&mut side, |_| {}).expect("something waits");
         assert_eq!(first, [1, 2]);
         assert_eq!(
             outboxes.append(&mut side, |out| out.push(3)),
@@ -201,9 +208,9 @@ mod tests {
             "the send in flight comes first"
         );
         assert_eq!(outboxes.append(&mut side, |out| out.push(4)), (2, false));
-        assert!(outboxes.flush(side).is_none());
+        assert!(outboxes.flush(&mut side, |_| {}).is_none());
         assert!(outboxes.sent(&mut side, first), "more waits");
-        let second = outboxes.flush(side).expect("something waits");
+        let second = outboxes.flush(&mut side, |_| {}).expect("something waits");
         assert_eq!(second, [3, 4]);
         assert!(!outboxes.sent(&mut side, second));
         assert_eq!(
@@ -229,7 +236,7 @@ mod tests {
         let mut outboxes = Outboxes::new(1 << 20);
         let (mut ann, mut bob) = (Side::NONE, Side::NONE);
         outboxes.append(&mut ann, |out| out.extend([1; 100]));
-        let sending = outboxes.flush(ann).expect("something waits");
+        let sending = outboxes.flush(&mut ann, |_| {}).expect("something waits");
         outboxes.append(&mut ann, |out| out.extend([2; 10]));
         outboxes.append(&mut bob, |out| out.extend([3; 1000]));
         assert_eq!((outboxes.bytes(), outboxes.waiting(ann), outboxes.waiting(bob)), (1110, 10, 1000));
@@ -237,7 +244,7 @@ mod tests {
         assert_eq!(outboxes.bytes(), 1100);
         assert!(!outboxes.sent(&mut ann, sending));
         assert_eq!((outboxes.bytes(), ann), (1000, Side::NONE));
-        outboxes.flush(bob).expect("something waits");
+        outboxes.flush(&mut bob, |_| {}).expect("something waits");
         outboxes.append(&mut bob, |out| out.push(4));
         outboxes.remove(&mut bob);
         assert_eq!(outboxes.bytes(), 0);

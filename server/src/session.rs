@@ -26,7 +26,39 @@ pub(crate) enum State {
     Leaving,
 }
 
-/// An entry of a side table that a session may have; idle ones have none.
+/// What is so at the moment: a set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Flags(u8);
+
+impl Flags {
+    /// A ping was sent and nothing heard since.
+    pub(crate) const PINGED: Flags = Flags(1);
+    /// The client sends no more.
+    pub(crate) const ENDED: Flags = Flags(1 << 1);
+    /// The user's home knows this session, and must hear of its end.
+    pub(crate) const REGISTERED: Flags = Flags(1 << 2);
+    /// FIN was sent.
+    pub(crate) const SHUT: Flags = Flags(1 << 3);
+    /// Nothing is read until another shard's mailbox has room.
+    pub(crate) const PAUSED: Flags = Flags(1 << 4);
+
+    pub(crate) fn has(self, flag: Flags) -> bool {
+        self.0 & flag.0 != 0
+    }
+
+    pub(crate) fn set(&mut self, flag: Flags) {
+        self.0 |= flag.0;
+    }
+
+    /// Removes a flag; true if it was set.
+    pub(crate) fn take(&mut self, flag: Flags) -> bool {
+        let had = self.has(flag);
+        self.0 &= !flag.0;
+        had
+    }
+}
+
+/// An entry of a side table that a session may have; idle ones have none but their TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Side(u32);
 
@@ -58,20 +90,13 @@ pub(crate) struct Session {
     pub(crate) outbox: Side,
     /// The beginning of a frame.
     pub(crate) partial: Side,
+    /// Its TLS, if it has any.
+    pub(crate) tls: Side,
     /// Where it stands.
     pub(crate) state: State,
     /// Messages of this user without an outcome.
     pub(crate) outstanding: u8,
-    /// A ping was sent and nothing heard since.
-    pub(crate) pinged: bool,
-    /// The client sends no more.
-    pub(crate) ended: bool,
-    /// The user's home knows this session, and must hear of its end.
-    pub(crate) registered: bool,
-    /// FIN was sent.
-    pub(crate) shut: bool,
-    /// Nothing is read until another shard's mailbox has room.
-    pub(crate) paused: bool,
+    pub(crate) flags: Flags,
 }
 
 const _: () = assert!(size_of::<Session>() <= 64);
@@ -88,13 +113,10 @@ impl Session {
             unacknowledged: 0,
             outbox: Side::NONE,
             partial: Side::NONE,
+            tls: Side::NONE,
             state: State::Greeting,
             outstanding: 0,
-            pinged: false,
-            ended: false,
-            registered: false,
-            shut: false,
-            paused: false,
+            flags: Flags::default(),
         }
     }
 

@@ -6,13 +6,14 @@
 //! `delivery.rs` holds these steps, `conduct.rs` what ends a session, `upkeep.rs` timeouts, `drain.rs` the end.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
 use throng_reactor::{AcceptPause, Close, Event, Lease, Nanos, Reactor, Slot, SlotMap};
 use throng_wire::limits::{FRAME_BYTES_MAX, FRAME_BYTES_MAX_BEFORE_LOGIN, OUTSTANDING_MAX};
 use throng_wire::native::{ErrorCode, Frame, Frames, Hello, Receiver, Recipient, VERSIONS};
+use throng_wire::tls::Setup;
 
 use crate::config::Config;
 use crate::deadlines::Deadlines;
@@ -22,7 +23,8 @@ use crate::home::{Home, Settled};
 use crate::limits::{HEARD_TICK, PARKED_RETRY, SIDE_CLIENTS_MIN, spare_bytes};
 use crate::mailbox::{Letter, Mailboxes, Post};
 use crate::outbox::{Outboxes, Partials};
-use crate::session::{Session, State};
+use crate::session::{Flags, Session, Side, State};
+use crate::tls::Security;
 
 /// What all shards of a server share.
 #[derive(Debug)]
@@ -33,6 +35,8 @@ pub struct Shared {
     pub(crate) mailboxes: Arc<Mailboxes>,
     /// What each shard published.
     pub(crate) published: Vec<Published>,
+    /// What clients with TLS are met with from now on.
+    setup: RwLock<Option<Setup>>,
     draining: AtomicBool,
     /// Shards that drain and have neither sessions nor letters left.
     parted: AtomicUsize,
@@ -44,6 +48,7 @@ impl Shared {
     pub fn new(config: Config, mailboxes: Arc<Mailboxes>) -> Arc<Shared> {
         let published = (0..mailboxes.shards()).map(|_| Published::default()).collect();
         Arc::new(Shared {
+            setup: RwLock::new(config.tls.clone()),
             config,
             mailboxes,
             published,
@@ -51,6 +56,16 @@ impl Shared {
             parted: AtomicUsize::new(0),
             failed: AtomicBool::new(false),
         })
+    }
+
+    /// Meets clients with another certificate from now on; whoever is connected stays.
+    pub fn renew(&self, setup: Setup) {
+        *self.setup.write().unwrap_or_else(PoisonError::into_inner) = Some(setup);
+    }
+
+    /// What clients with TLS are met with.
+    pub(crate) fn setup(&self) -> Option<Setup> {
+        self.setup.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Tells every shard to stop accepting, flush, say goodbye and end.
@@ -120,6 +135,8 @@ pub struct Shard<R> {
     /// Sessions that let too much pile up in this turn, perhaps named more than once. They are closed at its end: closing
     /// one tells others, who may be overfull in turn.
     pub(crate) overfull: Vec<Slot>,
+    /// What sessions with TLS have besides.
+    pub(crate) security: Security,
     /// Outcomes of one step; kept for its memory.
     pub(crate) settled: Settled,
     pub(crate) figures: ShardFigures,
@@ -157,6 +174,7 @@ impl<R: Reactor> Shard<R> {
             leavers: Deadlines::default(),
             dirty: Vec::new(),
             overfull: Vec::new(),
+            security: Security::default(),
             settled: Settled::new(),
             figures: ShardFigures::default(),
             drain: None,
@@ -200,12 +218,13 @@ impl<R: Reactor> Shard<R> {
         if self.drain.is_none() && self.shared.draining.load(Ordering::SeqCst) {
             self.begin_drain();
         }
+        let shakes = self.shake_hands();
         let progress = self.drain_on();
         self.close_overfull();
         // Before anybody can see what came of this turn, its figures are there to be read.
         self.publish();
         self.flush();
-        self.hurry = more;
+        self.hurry = more || shakes;
         if !self.shared.config.delay_per_turn.is_zero() {
             std::thread::sleep(self.shared.config.delay_per_turn);
         }
@@ -218,7 +237,7 @@ impl<R: Reactor> Shard<R> {
         let parked = self.post.dispatch(&mut resumed);
         for slot in resumed.drain(..) {
             if let Some(session) = self.sessions.get_mut(slot) {
-                session.paused = false;
+                session.flags.take(Flags::PAUSED);
                 self.reactor.resume(slot);
             }
         }
@@ -237,11 +256,16 @@ impl<R: Reactor> Shard<R> {
 
     fn event(&mut self, event: Event) {
         match event {
-            Event::Data { slot, data } => self.data(slot, &data),
+            Event::Data { slot, mut data } => self.data(slot, &mut data),
             Event::Sent { slot, buffer, result } => self.sent(slot, buffer, &result),
-            Event::Accepted { slot } => self.accepted(slot),
+            Event::Accepted { slot, listener } => self.accepted(slot, listener),
             Event::Closed { slot, error } => self.closed(slot, error.is_some()),
-            Event::Eof { slot } => self.ended(slot),
+            Event::Eof { slot } => {
+                if let Some(side) = self.sessions.get(slot).map(|session| session.tls) {
+                    self.note_end(side);
+                }
+                self.ended(slot);
+            }
             Event::AcceptPaused { why: AcceptPause::SystemFiles } => self.figures.accept_pauses += 1,
             Event::AcceptPaused { why: AcceptPause::ProcessFiles | AcceptPause::Connections } => {
                 self.figures.accept_left_group += 1;
@@ -253,11 +277,14 @@ impl<R: Reactor> Shard<R> {
         }
     }
 
-    fn accepted(&mut self, slot: Slot) {
+    fn accepted(&mut self, slot: Slot, listener: u16) {
         self.figures.connections_accepted += 1;
         self.figures.logging_in += 1;
         debug_assert_eq!(slot.reactor(), self.me, "a shard has its reactor's number");
         self.sessions.insert(slot, Session::new(self.heard_now()));
+        if usize::from(listener) >= self.shared.config.listen.len() {
+            self.secure(slot);
+        }
         if self.figures.logging_in > self.shared.config.logins_max as u64 {
             self.figures.closed_too_many_logins += 1;
             self.turn_away(slot, ErrorCode::TooManyLogins, "too many connections are waiting to log in");
@@ -266,14 +293,23 @@ impl<R: Reactor> Shard<R> {
         }
     }
 
-    fn data(&mut self, slot: Slot, data: &Lease) {
+    fn data(&mut self, slot: Slot, data: &mut Lease) {
         let heard = self.heard_now();
         let Some(session) = self.sessions.get_mut(slot).filter(|session| session.state != State::Leaving)
         else {
             return;
         };
         session.heard = heard;
-        session.pinged = false;
+        session.flags.take(Flags::PINGED);
+        match session.tls {
+            Side::NONE => self.text(slot, data),
+            side => self.sealed(slot, side, data),
+        }
+    }
+
+    /// Bytes of a session's frames.
+    pub(crate) fn text(&mut self, slot: Slot, data: &[u8]) {
+        let Some(session) = self.sessions.get_mut(slot) else { return };
         let Some(mut bytes) = self.partials.take(&mut session.partial) else {
             let consumed = self.frames(slot, data);
             if consumed < data.len() {
@@ -296,9 +332,14 @@ impl<R: Reactor> Shard<R> {
             return;
         };
         if !self.partials.keep(&mut session.partial, bytes) {
-            self.figures.closed_no_room += 1;
-            self.turn_away(slot, ErrorCode::NoRoom, &ErrorCode::NoRoom.to_string());
+            self.no_room(slot);
         }
+    }
+
+    /// Too much waits for its end, of all clients together.
+    pub(crate) fn no_room(&mut self, slot: Slot) {
+        self.figures.closed_no_room += 1;
+        self.turn_away(slot, ErrorCode::NoRoom, &ErrorCode::NoRoom.to_string());
     }
 
     /// Acts on every whole frame; returns the bytes that they took.
@@ -380,7 +421,7 @@ impl<R: Reactor> Shard<R> {
         let Some(session) = self.sessions.get_mut(slot) else { return };
         session.user = hello.user;
         session.state = State::LoggingIn;
-        session.registered = true;
+        session.flags.set(Flags::REGISTERED);
         let home = self.home_of(hello.user);
         if home == self.me {
             self.login(hello.user, slot);
@@ -392,6 +433,10 @@ impl<R: Reactor> Shard<R> {
     /// Appends a frame to what the client is sent. A client that lets too much pile up is told to go.
     pub(crate) fn write(&mut self, slot: Slot, frame: &Frame<'_>) {
         let Some(session) = self.sessions.get_mut(slot) else { return };
+        // Before its handshake is over, nobody hears a reason.
+        if !self.security.may_send(session.tls) {
+            return;
+        }
         let (waiting, list) = self.outboxes.append(&mut session.outbox, |out| frame.encode(out));
         if list {
             self.dirty.push(slot);
@@ -408,11 +453,18 @@ impl<R: Reactor> Shard<R> {
         let mut dirty = std::mem::take(&mut self.dirty);
         for slot in dirty.drain(..) {
             let Some(session) = self.sessions.get_mut(slot) else { continue };
-            if let Some(buffer) = self.outboxes.flush(session.outbox) {
+            let mut goes_on = true;
+            let seal = |text: &mut Vec<u8>| goes_on = self.security.seal(session.tls, text);
+            let buffer = self.outboxes.flush(&mut session.outbox, seal);
+            let (is_sent, leaves) = (buffer.is_some(), session.state == State::Leaving);
+            if let Some(buffer) = buffer {
                 self.reactor.send(slot, buffer);
-                if session.state == State::Leaving {
-                    self.part(slot);
-                }
+            }
+            if !goes_on {
+                self.part_with(slot);
+            }
+            if leaves && is_sent {
+                self.part(slot);
             }
         }
         self.dirty = dirty;
@@ -425,6 +477,8 @@ impl<R: Reactor> Shard<R> {
             self.dirty.push(slot);
         } else if session.state == State::Leaving {
             self.part(slot);
+        } else if session.tls != Side::NONE {
+            self.speak(slot);
         }
     }
 
@@ -441,7 +495,8 @@ impl<R: Reactor> Shard<R> {
         figures.recv_starved = gauges.recv_starved;
         figures.short_sends = gauges.short_sends;
         figures.ring_overflows = gauges.overflows;
-        self.shared.published[usize::from(self.me)].publish(figures);
+        self.note_tls();
+        self.shared.published[usize::from(self.me)].publish(&self.figures);
     }
 
     pub(crate) fn heard_now(&self) -> u32 {

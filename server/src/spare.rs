@@ -1,5 +1,7 @@
 //! Memory that busy sessions leave: a little is kept for the next ones, the rest is given back.
 
+use std::collections::VecDeque;
+
 use slab::Slab;
 
 use crate::limits::{SPARE_BUFFER_BYTES, SPARE_BUFFERS, TABLE_KEPT};
@@ -46,6 +48,13 @@ fn is_sparse(capacity: usize, len: usize) -> bool {
 pub(crate) fn trim<T>(list: &mut Vec<T>) {
     if is_sparse(list.capacity(), list.len()) {
         list.shrink_to(2 * list.len());
+    }
+}
+
+/// The same of a queue.
+pub(crate) fn trim_queue<T>(queue: &mut VecDeque<T>) {
+    if is_sparse(queue.capacity(), queue.len()) {
+        queue.shrink_to(2 * queue.len());
     }
 }
 

@@ -13,6 +13,8 @@ use std::thread::JoinHandle;
 use throng_reactor::limits::recv_buffers;
 use throng_reactor::{Backend, Reactor, Waker, epoll::Epoll, sys, uring::Uring};
 
+use throng_wire::tls::Setup;
+
 use crate::config::Config;
 use crate::figures::Figures;
 use crate::limits::SHARDS_MAX;
@@ -39,9 +41,14 @@ impl Server {
         }
         let wakers = (0..config.shards).map(|_| Waker::new()).collect::<io::Result<Vec<_>>>()?;
         // Holds the ports from here until every shard has its listener, so that port 0 is one port for all.
+        if !config.listen_tls.is_empty() && config.tls.is_none() {
+            let text = "a listener for TLS, and no certificate to meet its clients with";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
         let reserved = config
             .listen
             .iter()
+            .chain(&config.listen_tls)
             .map(|&address| sys::socket::reserve(address))
             .collect::<io::Result<Vec<_>>>()?;
         let addresses: Vec<SocketAddr> = reserved.iter().map(|(_, address)| *address).collect();
@@ -75,7 +82,7 @@ impl Server {
         Ok(server)
     }
 
-    /// The addresses that clients connect to, with the port that the kernel gave.
+    /// The addresses that clients connect to, with the port that the kernel gave; those for TLS at the end.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
@@ -88,6 +95,11 @@ impl Server {
     /// Begins a graceful end: no new connections, what is on its way may arrive, then everybody is told goodbye.
     pub fn drain(&self) {
         self.shared.drain();
+    }
+
+    /// See [`Shared::renew`].
+    pub fn renew(&self, setup: Setup) {
+        self.shared.renew(setup);
     }
 
     fn threads(&self) -> MutexGuard<'_, Vec<JoinHandle<io::Result<()>>>> {

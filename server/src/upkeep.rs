@@ -5,7 +5,7 @@ use throng_reactor::{Close, Reactor, SlotMap};
 use throng_wire::native::{Bye, ErrorCode, Frame};
 
 use crate::limits::{HEARD_TICK, SWEEP_INTERVAL, SWEEPS_PER_TIMEOUT};
-use crate::session::{Session, State};
+use crate::session::{Flags, Session, Side, State};
 use crate::shard::Shard;
 use crate::spare::trim;
 
@@ -28,7 +28,13 @@ impl<R: Reactor> Shard<R> {
             matches!(state, Some(State::Greeting | State::LoggingIn))
         };
         while let Some(slot) = self.logins.overdue(self.now, |slot| waits(&self.sessions, slot)) {
-            self.figures.closed_login_timeout += 1;
+            let tls = self.sessions.get(slot).map_or(Side::NONE, |session| session.tls);
+            let figures = &mut self.figures;
+            let figure = match self.security.may_send(tls) {
+                true => &mut figures.closed_login_timeout,
+                false => &mut figures.closed_handshake_timeout,
+            };
+            *figure += 1;
             self.turn_away(slot, ErrorCode::LoginTimeout, "no Hello came in time");
         }
         self.logins.tidy(self.figures.logging_in as usize, |slot| waits(&self.sessions, slot));
@@ -70,10 +76,10 @@ impl<R: Reactor> Shard<R> {
             if silent >= ticks {
                 self.figures.closed_idle += 1;
                 self.leave(slot, Some(Bye::Idle));
-            } else if silent >= ticks / 2 && !session.pinged {
+            } else if silent >= ticks / 2 && !session.flags.has(Flags::PINGED) {
                 self.figures.pings_sent += 1;
                 if let Some(session) = self.sessions.get_mut(slot) {
-                    session.pinged = true;
+                    session.flags.set(Flags::PINGED);
                 }
                 self.write(slot, &Frame::Ping { token: u64::from(now) });
             }
@@ -85,6 +91,7 @@ impl<R: Reactor> Shard<R> {
         self.home.tidy();
         self.outboxes.tidy();
         self.partials.tidy();
+        self.security.tidy();
         self.post.tidy();
         trim(&mut self.settled);
         for list in [&mut self.dirty, &mut self.overfull, &mut self.slots] {

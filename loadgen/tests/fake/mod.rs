@@ -78,7 +78,7 @@ impl Fake {
         let busy = !events.is_empty();
         for event in events {
             match event {
-                Event::Accepted { slot } => drop(self.sessions.insert(slot, Session::default())),
+                Event::Accepted { slot, .. } => drop(self.sessions.insert(slot, Session::default())),
                 Event::Data { slot, data } => self.data(slot, &data),
                 Event::Sent { slot, .. } => {
                     if let Some(session) = self.sessions.get_mut(&slot) {

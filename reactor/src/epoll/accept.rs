@@ -27,8 +27,8 @@ pub(super) struct Acceptor {
     pause: Option<Pause>,
     /// A connection of ours was closed since accepting paused.
     freed: bool,
-    /// Accepted, but not yet registered: epoll had no room for it.
-    unregistered: Option<OwnedFd>,
+    /// Accepted at a listener, but not yet registered: epoll had no room for it.
+    unregistered: Option<(usize, OwnedFd)>,
 }
 
 struct Listener {
@@ -44,7 +44,10 @@ struct Pause {
 
 /// What one attempt brought.
 enum Attempt {
-    Accepted(Slot),
+    Accepted {
+        slot: Slot,
+        listener: usize,
+    },
     /// The client left before it was accepted.
     Gone,
     /// Nobody waits.
@@ -144,8 +147,8 @@ impl Epoll {
                     return Ok(());
                 }
                 self.resume_accepting(events);
-                if let Attempt::Accepted(slot) = attempt {
-                    events.push(Event::Accepted { slot });
+                if let Attempt::Accepted { slot, listener } = attempt {
+                    events.push(Event::Accepted { slot, listener: listener as u16 });
                 }
             }
         }
@@ -189,18 +192,18 @@ impl Epoll {
     fn accept_one(&mut self, number: usize) -> io::Result<Attempt> {
         let listener = &mut self.acceptor.listeners[number];
         let accepted = match self.acceptor.unregistered.take() {
-            Some(socket) => Ok(socket),
+            Some(waited) => Ok(waited),
             None => {
                 self.gauges.syscalls += 1;
-                socket::accept(listener.socket.as_fd())
+                socket::accept(listener.socket.as_fd()).map(|socket| (number, socket))
             }
         };
         let error = match accepted {
-            Ok(socket) => {
+            Ok((listener, socket)) => {
                 return Ok(match self.adopt(socket, 0) {
-                    Ok(slot) => Attempt::Accepted(slot),
+                    Ok(slot) => Attempt::Accepted { slot, listener },
                     Err((socket, _)) => {
-                        self.acceptor.unregistered = Some(socket);
+                        self.acceptor.unregistered = Some((listener, socket));
                         Attempt::NoRoom(AcceptPause::SystemFiles)
                     }
                 });

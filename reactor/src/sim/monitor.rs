@@ -52,7 +52,7 @@ impl Monitor {
     /// Judges an event at the moment when it is produced.
     pub(super) fn event(&mut self, event: &Event) {
         match event {
-            Event::Accepted { slot } => {
+            Event::Accepted { slot, .. } => {
                 self.connecting(*slot);
                 self.life(*slot, "Accepted").open = true;
             }

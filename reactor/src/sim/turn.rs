@@ -125,10 +125,9 @@ impl Network {
             self.hosts[host].accept_paused = None;
             self.give(host, events, Event::AcceptResumed);
         }
-        for listener in 0..self.listeners.len() {
-            if self.listeners[listener].host != host {
-                continue;
-            }
+        let of_host = |listener: &usize| self.listeners[*listener].host == host;
+        let own: Vec<usize> = (0..self.listeners.len()).filter(of_host).collect();
+        for (number, listener) in (0..).zip(own) {
             for _ in 0..ACCEPTS_PER_TURN {
                 if self.hosts[host].accept_paused.is_some()
                     || self.listeners[listener].backlog.is_empty()
@@ -144,7 +143,7 @@ impl Network {
                     self.pause_accepting(host, AcceptPause::ProcessFiles, events);
                 } else {
                     let link = self.listeners[listener].backlog.pop_front().expect("it is not empty");
-                    self.accept_one(host, link, events);
+                    self.accept_one(host, link, number, events);
                 }
             }
         }
@@ -172,12 +171,12 @@ impl Network {
         }
     }
 
-    fn accept_one(&mut self, host: usize, id: u64, events: &mut Vec<Event>) {
+    fn accept_one(&mut self, host: usize, id: u64, listener: u16, events: &mut Vec<Event>) {
         let Some(link) = self.links.get_mut(&id) else { return };
         let was_reset = matches!(link.ends[1], End::Backlog { reset: true, .. });
         let slot = self.hosts[host].conns.insert(Conn::new(id, 1, Phase::Open));
         link.ends[1] = End::Held { host, slot };
-        self.give(host, events, Event::Accepted { slot });
+        self.give(host, events, Event::Accepted { slot, listener });
         if was_reset {
             self.fail(id, 1, libc::ECONNRESET);
         } else {

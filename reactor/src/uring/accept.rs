@@ -146,7 +146,7 @@ impl Uring {
             ..=0 => {
                 self.resume_accepting(events);
                 let slot = self.adopt(accept.place);
-                events.push(Event::Accepted { slot });
+                events.push(Event::Accepted { slot, listener: accept.listener as u16 });
                 self.arm_poll(slot);
             }
             libc::EBADF | libc::EFAULT | libc::EINVAL | libc::ENOTSOCK | libc::EOPNOTSUPP => {

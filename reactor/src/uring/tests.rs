@@ -41,7 +41,7 @@ fn connected(uring: &mut Uring, address: SocketAddr) -> (TcpStream, Slot) {
     let client = TcpStream::connect(address).unwrap();
     let slot = turn_until(uring, |events| {
         events.into_iter().find_map(|event| match event {
-            Event::Accepted { slot } => Some(slot),
+            Event::Accepted { slot, .. } => Some(slot),
             _ => None,
         })
     });

@@ -72,6 +72,8 @@ pub(crate) struct Side<R> {
     /// What came in is sent back, for protocols of one question at a time.
     pub(crate) echoes: bool,
     replies: Vec<(Slot, Vec<u8>)>,
+    /// At which listener a client came.
+    pub(crate) listeners: HashMap<Slot, u16>,
     lives: HashMap<Slot, Life>,
 }
 
@@ -85,6 +87,7 @@ impl<R: Reactor> Side<R> {
             hoard: vec![],
             echoes: false,
             replies: vec![],
+            listeners: HashMap::new(),
             lives: HashMap::new(),
         }
     }
@@ -118,7 +121,8 @@ impl<R: Reactor> Side<R> {
 
     fn take(&mut self, event: Event) {
         let seen = match event {
-            Event::Accepted { slot } => {
+            Event::Accepted { slot, listener } => {
+                self.listeners.insert(slot, listener);
                 let before = self.lives.insert(slot, Life::default());
                 assert!(before.is_none(), "rule 1: {slot:?} was accepted twice");
                 Seen::Accepted(slot)

@@ -23,6 +23,18 @@ pub(crate) fn a_connection_begins_on_both_sides_and_ends_with_one_closed<B: Back
     pair.close_all();
 }
 
+pub(crate) fn a_client_comes_with_the_number_of_its_listener<B: Backend>() {
+    let mut pair = Pair::<B>::new();
+    let first = pair.address;
+    let second = pair.server.reactor.listen(B::address()).expect("a server may listen at two addresses");
+    for (address, number) in [(second, 1), (first, 0), (second, 1)] {
+        pair.address = address;
+        let (_, server) = pair.connect();
+        assert_eq!(pair.server.listeners[&server], number);
+    }
+    pair.close_all();
+}
+
 pub(crate) fn a_refused_connect_is_closed_without_connected<B: Backend>() {
     let mut pair = Pair::<B>::new();
     pair.server.reactor.stop_listening();

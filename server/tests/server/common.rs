@@ -90,12 +90,14 @@ pub(crate) enum Got {
     End,
     /// The server reset it.
     Reset,
+    /// The server closed it without the goodbye of TLS.
+    Cut,
 }
 
 /// A blocking client.
 #[derive(Debug)]
-pub(crate) struct Client {
-    pub(crate) stream: TcpStream,
+pub(crate) struct Client<S = TcpStream> {
+    pub(crate) stream: S,
     bytes: Vec<u8>,
     /// The sequence of the last delivery.
     pub(crate) last: Sequence,
@@ -111,7 +113,7 @@ impl Client {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
-        Client { stream, bytes: Vec::new(), last: Sequence(0) }
+        Client::of(stream)
     }
 
     pub(crate) fn login(server: &Server, user: u64) -> Client {
@@ -120,11 +122,19 @@ impl Client {
         assert_eq!(client.read(), Got::Welcome);
         client
     }
+}
+
+impl<S: Read + Write> Client<S> {
+    /// A client over whatever carries its bytes.
+    pub(crate) fn of(stream: S) -> Client<S> {
+        Client { stream, bytes: Vec::new(), last: Sequence(0) }
+    }
 
     pub(crate) fn write(&mut self, frame: &Frame<'_>) {
         let mut bytes = Vec::new();
         frame.encode(&mut bytes);
         self.stream.write_all(&bytes).unwrap();
+        self.stream.flush().unwrap();
     }
 
     pub(crate) fn send(&mut self, id: u64, to: u64, body: &[u8]) {
@@ -167,6 +177,7 @@ impl Client {
                 Ok(0) => return Got::End,
                 Ok(len) => self.bytes.extend_from_slice(&chunk[..len]),
                 Err(error) if error.kind() == ErrorKind::ConnectionReset => return Got::Reset,
+                Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Got::Cut,
                 // The ring that probed the kernel from this thread is taken down behind our back.
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => panic!("nothing came: {error}"),

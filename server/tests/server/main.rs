@@ -4,3 +4,4 @@
 mod common;
 mod conduct;
 mod delivery;
+mod tls;

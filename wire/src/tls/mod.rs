@@ -27,12 +27,14 @@ mod records;
 mod secrets;
 mod setup;
 mod suite;
+mod table;
 mod whole;
 
 pub use error::Error;
 pub use records::{Opened, Side};
 pub use setup::{PROTOCOL, Setup, SetupError, Tickets, Trust, Versions, certificates, client, server};
 pub use suite::{Cipher, Suite, Version};
+pub use table::Table;
 
 use records::Records;
 use whole::Whole;
@@ -41,6 +43,7 @@ use whole::Whole;
 pub struct Tls(State);
 const _: () = assert!(size_of::<Tls>() <= 240);
 
+#[expect(clippy::large_enum_variant, reason = "nearly all are the large one, and it is to be nowhere else")]
 enum State {
     /// Nobody had the time yet: what has arrived.
     Fresh(Vec<u8>),

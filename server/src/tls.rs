@@ -1,0 +1,315 @@
+//! TLS between the reactor's bytes and a session's frames.
+//!
+//! ```text
+//!   Data ──> established? ── yes ──> records are opened in the lease ──> frames
+//!                │ no
+//!                v
+//!            kept, and the session queues for a step of its handshake
+//! ```
+//!
+//! A handshake takes as long as a hundred messages, so a shard takes few steps between two looks at its sockets
+//! ([`HANDSHAKE_STEPS_PER_TURN`]): a storm of clients waits for those who chat, and not the other way round. Whose handshake has begun
+//! goes first, and no more are begun than [`crate::Config::handshakes_max`]: what waits beyond costs the bytes of its ClientHello.
+//! The login's deadline is the handshake's, too.
+
+use std::collections::VecDeque;
+
+use throng_reactor::{Reactor, Slot};
+use throng_wire::tls::{Established, Step, Table, Tls};
+
+use crate::limits::{HANDSHAKE_BYTES_MAX, HANDSHAKE_STEPS_PER_TURN};
+use crate::session::{Side, State};
+use crate::shard::Shard;
+use crate::spare::trim_queue;
+
+/// One session's TLS.
+pub(crate) struct Secured {
+    tls: Tls,
+    /// The beginning of a record.
+    partial: Side,
+    /// It queues for a step.
+    is_queued: bool,
+    /// Nothing is read until the step.
+    is_held: bool,
+    /// The client said that it sends no more, as TLS wants it.
+    said_goodbye: bool,
+}
+const _: () = assert!(size_of::<Secured>() <= 248);
+
+/// The TLS of a shard's sessions.
+#[derive(Debug, Default)]
+pub(crate) struct Security {
+    table: Table<Secured>,
+    /// Sessions with bytes for a handshake that has begun, and for one that has not.
+    begun: VecDeque<Slot>,
+    fresh: VecDeque<Slot>,
+    /// Handshakes that have begun and are not over.
+    under_way: usize,
+    /// Sessions that rustls keeps whole.
+    whole: usize,
+}
+
+impl Security {
+    /// Sessions with TLS.
+    pub(crate) fn sessions(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Handshakes that have begun and are not over.
+    pub(crate) fn under_way(&self) -> usize {
+        self.under_way
+    }
+
+    /// Sessions that queue for a step of their handshake.
+    pub(crate) fn queued(&self) -> usize {
+        self.begun.len() + self.fresh.len()
+    }
+
+    fn get(&mut self, side: Side) -> Option<&mut Secured> {
+        self.table.get_mut(side.index()? as u32)
+    }
+
+    /// Takes a connection further, and counts what that makes of it.
+    fn on<T>(&mut self, side: Side, act: impl FnOnce(&mut Tls) -> T) -> Option<T> {
+        let tls = &mut self.table.get_mut(side.index()? as u32)?.tls;
+        let before = (tls.is_shaking_hands(), tls.is_whole());
+        let result = act(tls);
+        let after = (tls.is_shaking_hands(), tls.is_whole());
+        self.under_way = self.under_way + usize::from(after.0) - usize::from(before.0);
+        self.whole = self.whole + usize::from(after.1) - usize::from(before.1);
+        Some(result)
+    }
+
+    /// Keeps bytes of a handshake, and queues its session for a step. True: nothing more is to be read before it.
+    fn put(&mut self, slot: Slot, side: Side, bytes: &[u8]) -> bool {
+        let Some(secured) = self.get(side) else { return false };
+        let has_begun = secured.tls.is_shaking_hands();
+        let holds =
+            secured.tls.put(bytes) > HANDSHAKE_BYTES_MAX && !std::mem::replace(&mut secured.is_held, true);
+        if !std::mem::replace(&mut secured.is_queued, true) {
+            let queue = if has_begun { &mut self.begun } else { &mut self.fresh };
+            queue.push_back(slot);
+        }
+        holds
+    }
+
+    /// Whether TLS has something to say on a session though nobody else has.
+    pub(crate) fn wants_to_send(&mut self, side: Side) -> bool {
+        self.get(side).is_some_and(|secured| secured.tls.wants_to_send())
+    }
+
+    /// Whether text may be sent.
+    pub(crate) fn may_send(&mut self, side: Side) -> bool {
+        side == Side::NONE || self.get(side).is_some_and(|secured| secured.tls.is_established())
+    }
+
+    /// Makes of a session's text what it is sent; false when nothing more may be sealed for it. Without TLS the text is it.
+    pub(crate) fn seal(&mut self, side: Side, text: &mut Vec<u8>) -> bool {
+        self.on(side, |tls| tls.seal(text).is_ok()).unwrap_or(true)
+    }
+
+    /// Gives back the memory that a storm needed.
+    pub(crate) fn tidy(&mut self) {
+        trim_queue(&mut self.begun);
+        trim_queue(&mut self.fresh);
+    }
+}
+
+impl<R: Reactor> Shard<R> {
+    /// A client came to a listener that speaks TLS.
+    pub(crate) fn secure(&mut self, slot: Slot) {
+        let Some(session) = self.sessions.get_mut(slot) else { return };
+        let secured = Secured {
+            tls: Tls::new(),
+            partial: Side::NONE,
+            is_queued: false,
+            is_held: false,
+            said_goodbye: false,
+        };
+        session.tls = Side::new(self.security.table.insert(secured) as usize);
+    }
+
+    /// Bytes came for a session with TLS.
+    pub(crate) fn sealed(&mut self, slot: Slot, side: Side, data: &mut [u8]) {
+        let Some(secured) = self.security.get(side) else { return };
+        if !secured.tls.is_established() {
+            if self.security.put(slot, side, data) {
+                self.reactor.pause(slot);
+            }
+            return;
+        }
+        let partial = self.partials.take(&mut secured.partial);
+        match partial {
+            None => {
+                let used = self.records(slot, side, data);
+                self.keep_record(slot, side, &data[used..]);
+            }
+            Some(mut bytes) => {
+                bytes.extend_from_slice(data);
+                let used = self.records(slot, side, &mut bytes);
+                bytes.drain(..used);
+                self.keep_sealed(slot, side, bytes);
+            }
+        }
+    }
+
+    fn keep_record(&mut self, slot: Slot, side: Side, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            let mut rest = self.partials.spare();
+            rest.extend_from_slice(bytes);
+            self.keep_sealed(slot, side, rest);
+        }
+    }
+
+    /// Keeps the beginning of a record, unless the session was told to go by what came before it.
+    fn keep_sealed(&mut self, slot: Slot, side: Side, bytes: Vec<u8>) {
+        let leaves = self.sessions.get(slot).is_none_or(|session| session.state == State::Leaving);
+        let Some(secured) = self.security.get(side).filter(|_| !leaves) else { return };
+        if !self.partials.keep(&mut secured.partial, bytes) {
+            self.no_room(slot);
+        }
+    }
+
+    /// Acts on every whole record; returns the bytes that they took.
+    fn records(&mut self, slot: Slot, side: Side, bytes: &mut [u8]) -> usize {
+        let mut at = 0;
+        while at < bytes.len() {
+            if self.sessions.get(slot).is_none_or(|session| session.state == State::Leaving) {
+                return bytes.len();
+            }
+            let Some(opened) = self.security.on(side, |tls| tls.open(&mut bytes[at..])) else {
+                return bytes.len();
+            };
+            match opened {
+                Ok(None) => return at,
+                Ok(Some(opened)) => {
+                    if !opened.text.is_empty() {
+                        self.text(slot, &bytes[at..][opened.text]);
+                    }
+                    at += opened.used;
+                    if opened.closed {
+                        if let Some(secured) = self.security.get(side) {
+                            secured.said_goodbye = true;
+                        }
+                        self.ended(slot);
+                    }
+                }
+                Err(_) => {
+                    self.figures.closed_bad_record += 1;
+                    self.part_with(slot);
+                    return bytes.len();
+                }
+            }
+        }
+        self.speak(slot);
+        at
+    }
+
+    /// Takes some steps of handshakes. True: there are more to take at once.
+    pub(crate) fn shake_hands(&mut self) -> bool {
+        for _ in 0..HANDSHAKE_STEPS_PER_TURN {
+            let Some(slot) = self.next_handshake() else { return false };
+            self.step(slot);
+        }
+        !self.security.begun.is_empty() || self.may_begin() && !self.security.fresh.is_empty()
+    }
+
+    fn may_begin(&self) -> bool {
+        self.security.under_way < self.shared.config.handshakes_max
+    }
+
+    fn next_handshake(&mut self) -> Option<Slot> {
+        loop {
+            let fresh = if self.may_begin() { self.security.fresh.pop_front() } else { None };
+            let begun = self.security.begun.pop_front();
+            // Whoever has begun goes first.
+            if let (Some(fresh), Some(_)) = (fresh, begun) {
+                self.security.fresh.push_front(fresh);
+            }
+            let slot = begun.or(fresh)?;
+            if self.sessions.get(slot).is_some_and(|session| session.state != State::Leaving) {
+                return Some(slot);
+            }
+        }
+    }
+
+    /// Takes one session's handshake a step further.
+    fn step(&mut self, slot: Slot) {
+        let Some(side) = self.sessions.get(slot).map(|session| session.tls) else { return };
+        let Some(setup) = self.shared.setup() else { return };
+        let Some(secured) = self.security.get(side) else { return };
+        secured.is_queued = false;
+        if std::mem::take(&mut secured.is_held) {
+            self.reactor.resume(slot);
+        }
+        let Some(step) = self.security.on(side, |tls| tls.step(&setup)) else { return };
+        match step {
+            Ok(Step::Waiting) => self.speak(slot),
+            Ok(Step::Established(established)) => self.established(slot, side, established),
+            Err(_) => {
+                self.figures.handshakes_failed += 1;
+                self.part_with(slot);
+            }
+        }
+    }
+
+    fn established(&mut self, slot: Slot, side: Side, established: Established) {
+        let figures = &mut self.figures;
+        let figure = if established.is_resumed {
+            &mut figures.handshakes_resumed
+        } else {
+            &mut figures.handshakes_full
+        };
+        *figure += 1;
+        self.speak(slot);
+        let mut rest = established.rest;
+        let used = self.records(slot, side, &mut rest);
+        self.keep_record(slot, side, &rest[used..]);
+    }
+
+    /// Sees to it that what TLS has to say is said.
+    pub(crate) fn speak(&mut self, slot: Slot) {
+        let Some(session) = self.sessions.get_mut(slot) else { return };
+        if self.security.wants_to_send(session.tls) && self.outboxes.append(&mut session.outbox, |_| {}).1 {
+            self.dirty.push(slot);
+        }
+    }
+
+    /// Nothing more is said on a session, but for the goodbye of TLS.
+    pub(crate) fn close_tls(&mut self, slot: Slot) {
+        let Some(session) = self.sessions.get_mut(slot) else { return };
+        if let Some(secured) = self.security.get(session.tls) {
+            secured.tls.close();
+            self.partials.remove(&mut secured.partial);
+        }
+        self.speak(slot);
+    }
+
+    /// The client's stream ended; whether TLS was told.
+    pub(crate) fn note_end(&mut self, side: Side) {
+        if let Some(secured) = self.security.get(side)
+            && secured.tls.is_established()
+            && !std::mem::replace(&mut secured.said_goodbye, true)
+        {
+            self.figures.tls_truncated += 1;
+        }
+    }
+
+    /// Forgets a session's TLS, keys and all.
+    pub(crate) fn forget_tls(&mut self, side: Side) {
+        self.security.on(side, |tls| *tls = Tls::new());
+        let Some(secured) = self.security.get(side) else { return };
+        self.partials.remove(&mut secured.partial);
+        if let Some(number) = side.index() {
+            self.security.table.remove(number as u32);
+        }
+    }
+
+    /// Publishes how many sessions have what.
+    pub(crate) fn note_tls(&mut self) {
+        self.figures.tls_sessions = self.security.sessions() as u64;
+        self.figures.tls_whole = self.security.whole as u64;
+        self.figures.handshakes_under_way = self.security.under_way() as u64;
+        self.figures.handshakes_queued = self.security.queued() as u64;
+    }
+}
