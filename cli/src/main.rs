@@ -24,6 +24,7 @@ mod series;
 mod serve;
 mod signals;
 mod size;
+mod tls;
 mod tune;
 mod utc;
 

@@ -90,6 +90,15 @@ pub(crate) fn watch_hangup(stops: &Sender<Stop>) -> io::Result<()> {
     forward("hangup", Signals::new([SIGHUP])?, stops)
 }
 
+/// Tells whoever asks whether SIGHUP came since they asked last. For a process that reads its files again at that.
+///
+/// # Errors
+/// The kernel refuses a signal handler.
+pub(crate) fn hangups() -> io::Result<impl FnMut() -> bool> {
+    let mut signals = Signals::new([SIGHUP])?;
+    Ok(move || signals.pending().count() > 0)
+}
+
 fn forward<M: From<Stop> + Send + 'static>(
     name: &str,
     mut signals: Signals,

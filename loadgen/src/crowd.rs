@@ -8,6 +8,7 @@ mod echo;
 mod life;
 mod native;
 mod partials;
+mod secure;
 mod storm;
 #[cfg(test)]
 mod tests;
@@ -16,8 +17,10 @@ use std::sync::Arc;
 
 use throng_reactor::{Nanos, Slot};
 use throng_report::schema::Heartbeats;
+use throng_wire::tls::Setup;
 
 use self::partials::Partials;
+use self::secure::Security;
 use self::storm::Returns;
 use crate::Plan;
 use crate::gate::{Interval, Times};
@@ -47,6 +50,10 @@ pub(crate) struct Crowd {
     by_slot: Vec<u32>,
     queue: Queue,
     partials: Partials,
+    /// Their TLS, if they have any.
+    security: Option<Security>,
+    /// Users who have said their last, and whose connections are to be closed.
+    parted: Vec<u32>,
     dirty: Vec<u32>,
     closes: Vec<u32>,
     pongs: Vec<(u32, u64)>,
@@ -84,7 +91,7 @@ pub(crate) struct Crowd {
 }
 
 impl Crowd {
-    pub(crate) fn new(plan: Arc<Plan>, share: Share) -> Crowd {
+    pub(crate) fn new(plan: Arc<Plan>, share: Share, tls: Option<Setup>) -> Crowd {
         let payload_bytes = (plan.payload_bytes as usize).max(STAMP_BYTES);
         Crowd {
             bodies: Bodies::new(plan.seed, payload_bytes),
@@ -95,6 +102,8 @@ impl Crowd {
             by_slot: Vec::with_capacity(share.users() as usize),
             queue: Queue::new(WAITING_MAX),
             partials: Partials::default(),
+            security: tls.map(Security::new),
+            parted: Vec::new(),
             dirty: Vec::new(),
             closes: Vec::new(),
             pongs: Vec::new(),
@@ -283,6 +292,11 @@ impl Crowd {
         Some(user)
     }
 
+    /// The next user who has said its last.
+    pub(crate) fn next_parted(&mut self) -> Option<u32> {
+        self.parted.pop()
+    }
+
     /// The next user whose connection is to be closed.
     pub(crate) fn next_close(&mut self) -> Option<u32> {
         self.closes.pop()
@@ -318,7 +332,9 @@ impl Crowd {
             Protocol::Echo => self.write_echo(user, now, out),
             Protocol::Connect => {}
         }
+        self.seal(user, out);
         if out.is_empty() {
+            self.part_if_said(user);
             return false;
         }
         self.users[user as usize].flags.set(Flags::IN_FLIGHT);

@@ -107,6 +107,12 @@ pub const RING_CONNECTIONS: u64 = throng_reactor::limits::TABLE_MAX as u64;
 /// Descriptors of a worker that are not connections: wakers, ring, timer, logs.
 pub const RESERVED_FILES: u64 = 64;
 
+/// Steps of handshakes (TLS) between two looks at the sockets. One takes some 200 us, for so long messages wait.
+pub const HANDSHAKE_STEPS_PER_TURN: u32 = 1;
+
+/// Bytes that a server may say before a handshake is over: the longest message of one, and what may follow it in the same bytes.
+pub const HANDSHAKE_BYTES_MAX: usize = 256 * 1024;
+
 /// Closings under way per worker, at most. A socket's takes no time, and one in user space three packets each way.
 pub const CLOSES_IN_FLIGHT: u32 = 4096;
 

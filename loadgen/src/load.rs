@@ -13,6 +13,7 @@ use throng_reactor::sys::{affinity, clock, files, usage};
 use throng_reactor::uring::Uring;
 use throng_reactor::{Backend, Config, Nanos, Reactor, Requested, Selected, Tun, Waker};
 use throng_tcp::{Addresses, Captured, Pcap, Users};
+use throng_wire::tls::Setup;
 
 use crate::engine::Engine;
 use crate::gate::{EarlyEnd, Interval, Phase, Shared, Times};
@@ -41,6 +42,8 @@ pub struct Options {
     pub trace_ids: bool,
     /// Where packets of users in user space are written down.
     pub capture: Option<Arc<Pcap>>,
+    /// How users speak TLS, if they do.
+    pub tls: Option<Setup>,
 }
 
 impl Options {
@@ -55,6 +58,7 @@ impl Options {
             connects_in_flight: CONNECTS_IN_FLIGHT,
             trace_ids: false,
             capture: None,
+            tls: None,
         }
     }
 }
@@ -367,6 +371,7 @@ impl Seat {
             Arc::clone(&self.shared),
             self.options.sources.clone(),
             in_flight,
+            self.options.tls.clone(),
         );
         let mut phase = Phase::Connecting;
         let (mut began, mut used) = (Reading::now(), Reading::default());

@@ -1,10 +1,10 @@
 //! What a load found out, all workers together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use throng_reactor::{Gauges, Nanos};
 use throng_report::schema::{
-    Backend, Connections, Generator, Heartbeats, Latencies, MessageWindow, Messages, PlanFacts, Storm,
+    Backend, Connections, Generator, Heartbeats, Latencies, MessageWindow, Messages, PlanFacts, Storm, Tls,
 };
 use throng_report::{Histogram, Summary};
 
@@ -35,6 +35,8 @@ pub struct ConnectTimes {
     pub lag: Histogram,
     /// From the planned instant of a user's first attempt to its being connected.
     pub connect: Histogram,
+    /// From the planned instant of a user's first attempt to the end of its handshake. Empty without TLS.
+    pub handshake: Histogram,
     /// From the planned instant of a user's first attempt to its being logged in.
     pub login: Histogram,
 }
@@ -43,6 +45,7 @@ impl ConnectTimes {
     fn merge(&mut self, other: &ConnectTimes) {
         self.lag.merge(&other.lag);
         self.connect.merge(&other.connect);
+        self.handshake.merge(&other.handshake);
         self.login.merge(&other.login);
     }
 }
@@ -72,12 +75,42 @@ impl Distributions {
             ("connect", &self.ramp.connect),
             ("login", &self.ramp.login),
         ];
+        if self.ramp.handshake.count() > 0 {
+            named.push(("handshake", &self.ramp.handshake));
+        }
         if self.storm.lag.count() > 0 {
             named.push(("reconnect_lag", &self.storm.lag));
             named.push(("reconnect", &self.storm.connect));
             named.push(("login_again", &self.storm.login));
         }
+        if self.storm.handshake.count() > 0 {
+            named.push(("handshake_again", &self.storm.handshake));
+        }
         named
+    }
+}
+
+/// What became of handshakes, of one worker or of all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsCounts {
+    /// With a certificate.
+    pub full: u64,
+    /// Resumed.
+    pub resumed: u64,
+    /// Users by what they agreed on with the server: version and suite.
+    pub agreed: BTreeMap<(&'static str, &'static str), u64>,
+    /// Users whose connection rustls keeps whole, at the end.
+    pub whole: u64,
+}
+
+impl TlsCounts {
+    fn merge(&mut self, other: TlsCounts) {
+        self.full += other.full;
+        self.resumed += other.resumed;
+        self.whole += other.whole;
+        for (agreed, count) in other.agreed {
+            *self.agreed.entry(agreed).or_default() += count;
+        }
     }
 }
 
@@ -194,6 +227,8 @@ pub struct Record {
     pub storm: StormCounts,
     /// The most users that it had connected at once.
     pub peak: u64,
+    /// Its handshakes; `None` without TLS.
+    pub tls: Option<TlsCounts>,
     /// Its messages.
     pub ledger: Ledger,
     /// Its times.
@@ -230,6 +265,8 @@ pub struct Outcome {
     pub connections: Connections,
     /// What became of the storm; `None` for a kind without one.
     pub storm: Option<Storm>,
+    /// What became of the handshakes; `None` without TLS.
+    pub tls: Option<TlsCounts>,
     /// What became of the messages.
     pub messages: Messages,
     /// The distributions, whole: `latency_us` of the report and `latency.hlog` come from these.
@@ -278,6 +315,9 @@ impl Outcome {
         for record in records {
             all.connections.merge(record.connections);
             all.storm.merge(record.storm);
+            if let Some(tls) = record.tls {
+                all.tls.get_or_insert_default().merge(tls);
+            }
             all.peak += record.peak;
             all.ledger.merge(record.ledger);
             all.times.merge(&record.times);
@@ -296,6 +336,7 @@ impl Outcome {
             plan: plan.facts(),
             connections: connections(plan, &all),
             storm: plan.storm.as_ref().map(|settings| storm(plan, settings, &all)),
+            tls: all.tls.take(),
             messages: messages(&all.ledger, window),
             heartbeats: all.heartbeats,
             generator: generator(&all, threads, &run, &uses),
@@ -318,6 +359,7 @@ impl Outcome {
             send_lag: self.times.send_lag.summary(),
             connect_lag: self.times.ramp.lag.summary(),
             connect: self.times.ramp.connect.summary(),
+            handshake: self.times.ramp.handshake.summary(),
             login: self.times.ramp.login.summary(),
         }
     }
@@ -327,6 +369,7 @@ impl Outcome {
         summary.plan = self.plan.clone();
         summary.connections = self.connections.clone();
         summary.storm = self.storm.clone();
+        summary.tls = self.tls.as_ref().map(tls);
         summary.messages = self.messages.clone();
         summary.latency_us = self.latencies();
         summary.heartbeats = self.heartbeats;
@@ -339,6 +382,21 @@ impl Outcome {
         }
         summary.warnings.extend(self.roll_call_skipped.clone());
         summary.incidents.accounting_error.clone_from(&self.accounting_error);
+    }
+}
+
+fn tls(counts: &TlsCounts) -> Tls {
+    let names = |name: fn(&(&'static str, &'static str)) -> &'static str| {
+        let all: BTreeSet<&str> = counts.agreed.keys().map(name).collect();
+        all.into_iter().collect::<Vec<_>>().join(",")
+    };
+    Tls {
+        sessions: counts.full + counts.resumed,
+        resumed: counts.resumed,
+        version: names(|agreed| agreed.0),
+        suite: names(|agreed| agreed.1),
+        whole: counts.whole,
+        ..Tls::default()
     }
 }
 
@@ -403,6 +461,7 @@ fn storm(plan: &crate::Plan, settings: &crate::Storm, all: &Record) -> Storm {
         last_back_after_s: began.zip(last).map(|(began, last)| last.since(began).as_secs_f64()),
         connect_lag_us: times.lag.summary(),
         connect_us: times.connect.summary(),
+        handshake_us: times.handshake.summary(),
         login_us: times.login.summary(),
     }
 }

@@ -1,15 +1,15 @@
 //! One person, in 64 bytes.
 //!
 //! ```text
-//!                 connected             Welcome
-//!   Connecting ─────────────> LoggingIn ────────> Ready ──> Closing ──> Gone
-//!        │                        │                 │                    ^
-//!        `────────────────────────┴─────────────────┴────────────────────┘  closed, by whomever
+//!               connected           established           Welcome
+//!   Connecting ───────────> Securing ────────────> LoggingIn ────────> Ready ──> Closing ──> Gone
+//!        │                     │                       │                 │                    ^
+//!        `─────────────────────┴───────────────────────┴─────────────────┴────────────────────┘  closed, by whomever
 //! ```
 //!
 //! In a storm a user that is gone may connect again.
 //!
-//! Without a login (`echo`, `connect`) a user is ready as soon as it is connected. What only busy users need (instants that
+//! Without TLS nobody is securing; without a login (`echo`, `connect`) a user is ready as soon as it is connected. What only busy users need (instants that
 //! wait, the beginning of a frame) lives in tables of the [`crate::crowd::Crowd`].
 
 use throng_reactor::Slot;
@@ -23,6 +23,8 @@ use crate::queue::NOBODY;
 pub(crate) enum State {
     /// The connection is being made.
     Connecting,
+    /// Connected, and shakes hands (TLS).
+    Securing,
     /// Connected, and the server has not answered the login.
     LoggingIn,
     /// May send and receive.
@@ -86,6 +88,8 @@ pub(crate) struct User {
     pub(crate) waiting: u32,
     /// The beginning of a frame, in the crowd's partial frames.
     pub(crate) partial: u32,
+    /// Its TLS, in the crowd's table.
+    pub(crate) tls: u32,
     pub(crate) state: State,
     pub(crate) flags: Flags,
     /// Connections that it began in the present storm.
@@ -104,6 +108,7 @@ impl User {
             sequence: 0,
             waiting: NOBODY,
             partial: NOBODY,
+            tls: NOBODY,
             state: if slot.is_some() { State::Connecting } else { State::Gone },
             flags: Flags::default(),
             attempts: 0,

@@ -20,11 +20,13 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use throng_reactor::{Close, Event, Nanos, Reactor, Slot};
+use throng_wire::tls::Setup;
 
 use crate::crowd::Crowd;
 use crate::gate::{EarlyEnd, Phase, Shared, Times};
 use crate::limits::{
-    GATE_LEAD, HEARTBEAT_TICK, HEARTBEATS_PER_TURN, LATE_ATTEMPTS, MISSES_PER_TURN, PICKS_PER_TURN, WAIT_MAX,
+    GATE_LEAD, HANDSHAKE_STEPS_PER_TURN, HEARTBEAT_TICK, HEARTBEATS_PER_TURN, LATE_ATTEMPTS, MISSES_PER_TURN,
+    PICKS_PER_TURN, WAIT_MAX,
 };
 use crate::outcome::Record;
 use crate::schedule::{Schedule, Share};
@@ -122,13 +124,14 @@ impl<R: Reactor> Worker<R> {
         shared: Arc<Shared>,
         sources: Sources,
         connects_in_flight: u32,
+        tls: Option<Setup>,
     ) -> Worker<R> {
         let share = Share::new(&plan, number, shared.workers() as usize);
         let now = reactor.now();
         shared.arrive(&shared.start, now, GATE_LEAD);
         Worker {
             schedule: Schedule::new(&plan, share),
-            crowd: Crowd::new(Arc::clone(&plan), share),
+            crowd: Crowd::new(Arc::clone(&plan), share, tls),
             reactor,
             number,
             plan,
@@ -177,6 +180,7 @@ impl<R: Reactor> Worker<R> {
         let now = self.reactor.now();
         self.hurry = false;
         self.advance(now);
+        self.shake_hands();
         self.flush();
         self.publish();
         if now >= self.hands_over {
@@ -205,6 +209,7 @@ impl<R: Reactor> Worker<R> {
     pub fn finish(mut self) -> Record {
         self.shared.boards[self.number].hand_over(&mut self.crowd.interval);
         Record {
+            tls: self.crowd.tls_counts(),
             connections: self.crowd.counts,
             storm: self.crowd.storm,
             peak: u64::from(self.crowd.peak),
@@ -223,9 +228,9 @@ impl<R: Reactor> Worker<R> {
 
     fn handle(&mut self, event: Event, now: Nanos) {
         match event {
-            Event::Data { slot, data } => {
+            Event::Data { slot, mut data } => {
                 if let Some(user) = self.crowd.user_of(slot) {
-                    self.crowd.data(user, &data, now);
+                    self.crowd.receive(user, &mut data, now);
                 }
             }
             Event::Sent { slot, buffer, .. } => {
@@ -263,6 +268,21 @@ impl<R: Reactor> Worker<R> {
                 self.reactor.close(slot, Close::Reset);
             }
         }
+        while let Some(user) = self.crowd.next_parted() {
+            if let Some(slot) = self.crowd.slot(user) {
+                self.reactor.close(slot, Close::Now);
+            }
+        }
+    }
+
+    /// Takes handshakes a step further; what there is to be said goes out with the rest.
+    fn shake_hands(&mut self) {
+        for _ in 0..HANDSHAKE_STEPS_PER_TURN {
+            if !self.crowd.step(&self.reactor) {
+                return;
+            }
+        }
+        self.hurry |= self.crowd.has_steps();
     }
 
     fn send(&mut self, user: u32) {

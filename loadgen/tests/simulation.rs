@@ -67,7 +67,8 @@ fn play_on(
     let sources = Sources::plan(&[target], plan.connections, ports, None).unwrap();
     let mut workers: Vec<Option<Worker<Sim>>> = Vec::new();
     for (number, sim) in sims.into_iter().enumerate() {
-        let worker = Worker::new(sim, number, Arc::clone(&plan), Arc::clone(&shared), sources.clone(), 1000);
+        let worker =
+            Worker::new(sim, number, Arc::clone(&plan), Arc::clone(&shared), sources.clone(), 1000, None);
         workers.push(Some(worker));
     }
 

@@ -110,6 +110,7 @@ pub fn merge(
         }
     }
     for part in &parts[1..] {
+        tls(&mut summary, &part.summary);
         connections(&mut summary, &part.summary);
         messages(&mut summary, &part.summary);
         generator(&mut summary, &part.summary);
@@ -183,6 +184,24 @@ fn larger(all: Option<f64>, one: Option<f64>) -> Option<f64> {
         (Some(all), Some(one)) => Some(all.max(one)),
         (all, one) => all.or(one),
     }
+}
+
+/// Parts of one plan that were encrypted alike; what the server's memory and CPU were shared out over is not known of all.
+fn tls(summary: &mut Summary, part: &Summary) {
+    let Some(one) = &part.tls else { return };
+    let all = summary.tls.get_or_insert_default();
+    all.sessions += one.sessions;
+    all.resumed += one.resumed;
+    all.whole += one.whole;
+    all.resumption |= one.resumption;
+    for (all, one) in [(&mut all.version, &one.version), (&mut all.suite, &one.suite)] {
+        for name in one.split(',').filter(|name| !name.is_empty()) {
+            if !all.split(',').any(|known| known == name) {
+                *all = if all.is_empty() { name.to_owned() } else { format!("{all},{name}") };
+            }
+        }
+    }
+    (all.bytes_per_session, all.handshakes_per_cpu_s) = (None, None);
 }
 
 fn connections(summary: &mut Summary, part: &Summary) {
@@ -286,6 +305,7 @@ fn latencies(summary: &mut Summary, histograms: &[(String, Histogram)]) {
     latencies.send_lag = of("send_lag");
     latencies.connect_lag = of("connect_lag");
     latencies.connect = of("connect");
+    latencies.handshake = of("handshake");
     latencies.login = of("login");
 }
 

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!   metric    = [latency "."] statistic | scalar      a bare statistic is planned_to_delivered
-//!   latency   = planned_to_delivered | written_to_delivered | send_lag | connect_lag | connect | login
-//!             | reconnect_lag | reconnect | login_again                       of those who come back in a storm
+//!   latency   = planned_to_delivered | written_to_delivered | send_lag | connect_lag | connect | handshake | login
+//!             | reconnect_lag | reconnect | handshake_again | login_again                       of those who come back in a storm
 //!   statistic = min | mean | p50 | p90 | p95 | p99 | p999 | p9999 | max      also as p99.9, p99.99
 //! ```
 
@@ -86,18 +86,23 @@ static NOTHING: Latency = Latency {
     max: None,
 };
 
-static DISTRIBUTIONS: [Distribution; 9] = [
+static DISTRIBUTIONS: [Distribution; 11] = [
     Distribution { name: "planned_to_delivered", of: |s| &s.latency_us.planned_to_delivered },
     Distribution { name: "written_to_delivered", of: |s| &s.latency_us.written_to_delivered },
     Distribution { name: "send_lag", of: |s| &s.latency_us.send_lag },
     Distribution { name: "connect_lag", of: |s| &s.latency_us.connect_lag },
     Distribution { name: "connect", of: |s| &s.latency_us.connect },
+    Distribution { name: "handshake", of: |s| &s.latency_us.handshake },
     Distribution { name: "login", of: |s| &s.latency_us.login },
     Distribution {
         name: "reconnect_lag",
         of: |s| s.storm.as_ref().map_or(&NOTHING, |storm| &storm.connect_lag_us),
     },
     Distribution { name: "reconnect", of: |s| s.storm.as_ref().map_or(&NOTHING, |storm| &storm.connect_us) },
+    Distribution {
+        name: "handshake_again",
+        of: |s| s.storm.as_ref().map_or(&NOTHING, |storm| &storm.handshake_us),
+    },
     Distribution { name: "login_again", of: |s| s.storm.as_ref().map_or(&NOTHING, |storm| &storm.login_us) },
 ];
 

@@ -248,11 +248,13 @@ impl Page {
             ("send lag", &l.send_lag),
             ("connect lag", &l.connect_lag),
             ("connect", &l.connect),
+            ("handshake", &l.handshake),
             ("login", &l.login),
         ];
         if let Some(storm) = summary.storm.as_ref().filter(|storm| storm.kind == "reconnect") {
             rows.push(("reconnect lag", &storm.connect_lag_us));
             rows.push(("reconnect", &storm.connect_us));
+            rows.push(("handshake again", &storm.handshake_us));
             rows.push(("logged in again", &storm.login_us));
         }
         if rows.iter().all(|(_, row)| row.count == 0) {
@@ -284,6 +286,18 @@ impl Page {
                 figures.push(format!("fullest shard {skew:.2} of the average"));
             }
             self.figures("  server      ", &figures);
+        }
+        if let Some(tls) = &summary.tls {
+            let mut figures = vec![
+                format!("TLS {} {}", tls.version, tls.suite),
+                format!("{} per session", known(tls.bytes_per_session, budgeted)),
+                format!("{} handshakes, {} resumed", count(tls.sessions as f64), count(tls.resumed as f64)),
+                format!("{} per server CPU-s", known(tls.handshakes_per_cpu_s, count)),
+            ];
+            if tls.whole > 0 {
+                figures.push(format!("{} of them not compact", count(tls.whole as f64)));
+            }
+            self.figures("  encryption  ", &figures);
         }
         let kernel = &summary.kernel;
         self.line(&format!(

@@ -121,8 +121,10 @@ impl Threshold {
         let Kind::Latency(distribution, statistic) = self.metric.0 else { return false };
         let planned = match distribution.name {
             "planned_to_delivered" | "written_to_delivered" => summary.messages.window.planned,
-            "connect" | "login" => summary.connections.target,
-            "reconnect" | "login_again" => summary.storm.as_ref().map_or(0, |storm| storm.users),
+            "connect" | "handshake" | "login" => summary.connections.target,
+            "reconnect" | "handshake_again" | "login_again" => {
+                summary.storm.as_ref().map_or(0, |storm| storm.users)
+            }
             _ => return false, // the generator's own
         };
         let share = statistic.share;
@@ -162,8 +164,8 @@ impl Threshold {
                 let allowed = (validity.send_lag_p99_us_floor, validity.send_lag_p99_share_max);
                 ("send_lag", &latencies.send_lag, allowed)
             }
-            "connect" | "login" => ("connect_lag", &latencies.connect_lag, connecting),
-            "reconnect" | "login_again" => {
+            "connect" | "handshake" | "login" => ("connect_lag", &latencies.connect_lag, connecting),
+            "reconnect" | "handshake_again" | "login_again" => {
                 ("reconnect_lag", &summary.storm.as_ref()?.connect_lag_us, connecting)
             }
             _ => return None,

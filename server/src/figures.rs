@@ -103,6 +103,8 @@ figures! {
     pings_sent,
     /// Connections now with TLS.
     tls_sessions,
+    /// Bytes of the tables that hold connections' TLS.
+    tls_bytes,
     /// Connections now whose TLS is kept whole by rustls, because the compact form cannot serve.
     tls_whole,
     /// Handshakes of TLS that have begun and are not over.
@@ -162,13 +164,14 @@ figures! {
 }
 
 /// Figures that go up and down.
-const GAUGES: [&str; 9] = [
+const GAUGES: [&str; 10] = [
     "connections",
     "logged_in",
     "logging_in",
     "directory_users",
     "unacknowledged",
     "tls_sessions",
+    "tls_bytes",
     "tls_whole",
     "handshakes_under_way",
     "handshakes_queued",

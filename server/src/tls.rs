@@ -50,21 +50,6 @@ pub(crate) struct Security {
 }
 
 impl Security {
-    /// Sessions with TLS.
-    pub(crate) fn sessions(&self) -> usize {
-        self.table.len()
-    }
-
-    /// Handshakes that have begun and are not over.
-    pub(crate) fn under_way(&self) -> usize {
-        self.under_way
-    }
-
-    /// Sessions that queue for a step of their handshake.
-    pub(crate) fn queued(&self) -> usize {
-        self.begun.len() + self.fresh.len()
-    }
-
     fn get(&mut self, side: Side) -> Option<&mut Secured> {
         self.table.get_mut(side.index()? as u32)
     }
@@ -307,9 +292,10 @@ impl<R: Reactor> Shard<R> {
 
     /// Publishes how many sessions have what.
     pub(crate) fn note_tls(&mut self) {
-        self.figures.tls_sessions = self.security.sessions() as u64;
+        self.figures.tls_sessions = self.security.table.len() as u64;
+        self.figures.tls_bytes = self.security.table.allocated_bytes() as u64;
         self.figures.tls_whole = self.security.whole as u64;
-        self.figures.handshakes_under_way = self.security.under_way() as u64;
-        self.figures.handshakes_queued = self.security.queued() as u64;
+        self.figures.handshakes_under_way = self.security.under_way as u64;
+        self.figures.handshakes_queued = (self.security.begun.len() + self.security.fresh.len()) as u64;
     }
 }

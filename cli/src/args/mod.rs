@@ -7,6 +7,7 @@ mod forward;
 mod plan;
 mod series;
 mod sides;
+mod tls;
 mod tune;
 pub(crate) mod values;
 
@@ -25,6 +26,7 @@ pub(crate) use forward::forward;
 pub(crate) use plan::PlanFlags;
 pub(crate) use series::{JudgingFlags, SeriesFlags};
 pub(crate) use sides::{BackendFlag, EngineName, FiguresFlags, GeneratorFlags, ReportFlags, ServerFlags};
+pub(crate) use tls::{CertificateFlags, TlsFlags, TrustFlags};
 pub(crate) use tune::{
     ApplyArgs, JournalFlag, Role, RollbackArgs, SweepArgs, TargetFlags, TuneCommand, TunePlanArgs,
 };
@@ -181,6 +183,18 @@ pub(crate) struct LocalFlags {
     #[command(flatten)]
     pub(crate) generator: GeneratorFlags,
 
+    /// How both speak TLS.
+    #[command(flatten)]
+    pub(crate) tls: TlsFlags,
+
+    /// What the server shows.
+    #[command(flatten)]
+    pub(crate) certificate: CertificateFlags,
+
+    /// What users want to be shown.
+    #[command(flatten)]
+    pub(crate) trust: TrustFlags,
+
     /// Insist on a lab: a network namespace for this run alone, with room for the plan; the host's settings stay as they are.
     /// Without the flag there is one wherever root's rights or a user namespace allow it
     #[arg(long, help_heading = "How it runs", conflicts_with = "no_lab")]
@@ -249,6 +263,18 @@ pub(crate) struct ServeArgs {
     #[command(flatten)]
     pub(crate) server: ServerFlags,
 
+    /// Whether it speaks TLS.
+    #[command(flatten)]
+    pub(crate) tls: TlsFlags,
+
+    /// What it shows.
+    #[command(flatten)]
+    pub(crate) certificate: CertificateFlags,
+
+    /// Addresses on which clients are met without TLS, beside those of --listen; repeatable
+    #[arg(long, value_name = "ADDR", requires = "tls", help_heading = "Encryption")]
+    pub(crate) listen_plain: Vec<SocketAddr>,
+
     /// Memory to leave to everybody else, as 512m or 2g; when less can be had, the server says so and goes on [default: 512 MiB,
     /// or 3 % of the machine's memory where that is more]
     #[arg(long, value_name = "BYTES", value_parser = values::count, help_heading = "How it runs")]
@@ -271,10 +297,12 @@ const SERVE_EXAMPLES: &str = "\
 Examples:
   throng serve                                            on loopback, port 7400
   throng serve --listen 10.0.0.5:7400 --admin 10.0.0.5:7401 -c 500k
+  throng serve --tls --cert cert.pem --key key.pem        for clients that speak TLS
   curl http://127.0.0.1:7401/figures                      what it is doing
 
 When it listens, it prints one line on stdout: `listening ADDR.. admin ADDR|off backend NAME shards
 N (why)`, with `prometheus ADDR` before `backend` if asked for. SIGTERM or SIGINT let what is on its way arrive, say goodbye to everybody, and end; a second one ends at once.
+SIGHUP has it read the certificate again, without a live screen; whoever is connected stays.
 The admin address answers whoever reaches it: keep it on loopback or a private network.";
 
 /// `throng load`.
@@ -300,6 +328,14 @@ pub(crate) struct LoadArgs {
     /// The generator's.
     #[command(flatten)]
     pub(crate) generator: GeneratorFlags,
+
+    /// Whether users speak TLS.
+    #[command(flatten)]
+    pub(crate) tls: TlsFlags,
+
+    /// What they want to be shown.
+    #[command(flatten)]
+    pub(crate) trust: TrustFlags,
 
     /// Play one part of the plan, as 1/4: other generators play the others, and `throng report merge` puts them together
     #[arg(long, value_name = "NUMBER/OF", default_value = "1/1", help_heading = "How it runs")]
@@ -342,6 +378,7 @@ const LOAD_EXAMPLES: &str = "\
 Examples:
   throng load 127.0.0.1:7400 -c 10k -r 20k --server-admin 127.0.0.1:7401
   throng load 127.0.0.1:7 --protocol echo -c 100 -r 10k             any echo server
+  throng load chat.example.com:7443 --tls --cacert ca.pem -c 10k    one that speaks TLS
   throng load 127.0.0.1:6379 --protocol connect -c 5k --server-pid $(pidof redis-server)
   throng load chat.example.com:7400 --allow-target 10.0.0.0/24 -c 50k
   throng load 10.0.0.5:7400 --part 1/2 --start-at 2026-01-31T09:30:00Z -c 2m ..    half of the users; 2/2 elsewhere

@@ -35,9 +35,14 @@ pub(super) fn report(
         let bytes_per_connection = per_connection(&baseline, &held_by, held.connected);
         Some(ProcessMemory { baseline, held: held_by, bytes_per_connection })
     };
+    let mut server = side(server.memory_at_start().or(before.server), held.server);
+    if let (Some(server), Some((1.., bytes))) = (&mut server, held.tls) {
+        let each = bytes as f64 / held.connected.max(1) as f64;
+        server.bytes_per_connection.insert("tls".to_owned(), each);
+    }
     Memory {
         connections: held.connected,
-        server: side(server.memory_at_start().or(before.server), held.server),
+        server,
         generator: side(before.generator, held.generator),
         kernel: kernel(before, held, sockets * held.connected),
         machine,

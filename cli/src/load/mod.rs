@@ -29,7 +29,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant, SystemTime};
 
-use throng_loadgen::{Engine, Load, Options, Outcome as LoadOutcome, Phase, Plan};
+use throng_loadgen::{Engine, Load, Options, Outcome as LoadOutcome, Phase, Plan, Protocol};
 use throng_reactor::{Nanos, backend, sys};
 use throng_report::RunFolder;
 use throng_tcp::Pcap;
@@ -39,6 +39,7 @@ use crate::args::{GeneratorFlags, LoadArgs};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::prepare;
 use crate::signals::{self, Answer, Calls, Stop};
+use crate::tls;
 use crate::utc;
 
 pub(crate) use live::Now;
@@ -80,6 +81,7 @@ pub(crate) fn load(args: &LoadArgs) -> Outcome {
     let mine = Mine::new(&engine);
     let targets = target::resolve(&args.target, &args.allow_target, &mine)?;
     let sources = prepare::sources(&targets, &plan, &engine, args.generator.source_ip)?;
+    let tls = tls::client(&args.tls, &args.trust, &args.target, plan.protocol == Protocol::Native)?;
     let server = Server::find(&args.figures, &targets, &mine)?;
     let here = server.shards_here().map(|shards| (shards, prepare::holder(&selected)));
     let wanted = prepare::target(&plan, here, (threads, users), &sources);
@@ -113,6 +115,7 @@ pub(crate) fn load(args: &LoadArgs) -> Outcome {
         private_tables: true,
         trace_ids: args.plan.trace_ids,
         capture: capture.clone(),
+        tls,
         ..Options::new(sources)
     };
     let load = Load::start(plan.clone(), options).map_err(|error| Failure::broke(prepare::chain(&error)))?;
@@ -122,7 +125,8 @@ pub(crate) fn load(args: &LoadArgs) -> Outcome {
     if let Some(Err(error)) = capture.map(|capture| capture.finish()) {
         record.warnings.push(format!("the captured packets are not complete: {error}"));
     }
-    let measured = Measured { plan: &plan, outcome: &outcome, started, cpus: &cpus };
+    let measured =
+        Measured { resumption: args.tls.resumption, plan: &plan, outcome: &outcome, started, cpus: &cpus };
     finish(args, &folder, &record, &measured, &wanted, &mut audience)
 }
 
@@ -253,6 +257,8 @@ fn wait(progress: &throng_loadgen::Progress, now: Nanos, row: Duration) -> Durat
 
 /// What a run found out, and how it was run.
 struct Measured<'a> {
+    /// Users resumed where they could.
+    resumption: bool,
     plan: &'a Plan,
     outcome: &'a LoadOutcome,
     started: SystemTime,

@@ -175,6 +175,18 @@ impl Record {
             user_bytes_per_connection: memory::user_bytes(summary.memory.server.as_ref()),
             ..server
         });
+        if let Some(tls) = &mut summary.tls {
+            tls.resumption = measured.resumption;
+            tls.bytes_per_session = hold
+                .and_then(|hold| hold.tls)
+                .filter(|&(sessions, _)| sessions > 0)
+                .map(|(sessions, bytes)| bytes as f64 / sessions as f64);
+            let cpu = hold.and_then(|hold| hold.server_cpu).zip(self.before.server_cpu);
+            let cpu_s = cpu.map(|(held, before)| held.saturating_sub(before).as_secs_f64());
+            let connected = hold.map_or(0, |hold| hold.connected);
+            tls.handshakes_per_cpu_s =
+                cpu_s.filter(|&cpu_s| cpu_s > 0.0).map(|cpu_s| connected as f64 / cpu_s);
+        }
         if summary.storm.is_some() {
             // Of these a storm's reader wants to know that they stood still, too.
             for name in STORM_COUNTERS {
@@ -287,6 +299,9 @@ fn forget_shares(summary: &mut Summary) {
     if let Some(server) = &mut summary.server {
         server.user_bytes_per_connection = None;
         server.messages_per_cpu_s = None;
+    }
+    if let Some(tls) = &mut summary.tls {
+        (tls.bytes_per_session, tls.handshakes_per_cpu_s) = (None, None);
     }
 }
 

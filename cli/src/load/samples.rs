@@ -1,6 +1,7 @@
 //! Looks at one moment: everything that is compared between two of them.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use throng_reactor::{Nanos, sys};
 use throng_report::schema::Footprint;
@@ -23,6 +24,10 @@ pub(super) struct Hold {
     pub(super) server_unread: Option<String>,
     /// How its connections are spread over its shards: the fullest by the average.
     pub(super) connections_skew: Option<f64>,
+    /// Its sessions with TLS, and the bytes of their tables.
+    pub(super) tls: Option<(u64, u64)>,
+    /// Its CPU time.
+    pub(super) server_cpu: Option<Duration>,
     /// The kernel's slab caches.
     pub(super) slabs: Option<Slabs>,
     /// The kernel's memory outside them, by the schema's names.
@@ -46,6 +51,8 @@ impl Hold {
             server: occupied.map(|occupied| occupied.memory),
             server_unread,
             connections_skew: occupied.and_then(|occupied| occupied.connections_skew),
+            tls: occupied.and_then(|occupied| occupied.tls),
+            server_cpu: occupied.and_then(|occupied| occupied.cpu),
             slabs,
             kernel,
         }

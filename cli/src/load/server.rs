@@ -53,6 +53,10 @@ pub(super) struct Occupied {
     pub(super) memory: Footprint,
     /// The fullest shard by the average; `None` for a server without shards, or without connections.
     pub(super) connections_skew: Option<f64>,
+    /// Its sessions with TLS, and the bytes of their tables; `None` for a server that does not tell.
+    pub(super) tls: Option<(u64, u64)>,
+    /// Its CPU time.
+    pub(super) cpu: Option<Duration>,
 }
 
 /// A server's figures for whoever looks every second.
@@ -140,13 +144,19 @@ impl Server {
         match self.source {
             Source::Admin(address) => twice(|| {
                 let figures = admin::fetch(address)?;
-                Ok(Occupied { memory: figures.memory, connections_skew: figures.connections_skew })
+                let total = figures.server.total();
+                Ok(Occupied {
+                    memory: figures.memory,
+                    connections_skew: figures.connections_skew,
+                    tls: Some((total.tls_sessions, total.tls_bytes)),
+                    cpu: Duration::try_from_secs_f64(figures.server.cpu_s).ok(),
+                })
             })
             .map(Some),
             Source::Process(pid) => twice(|| {
                 let memory = memory::footprint(&pid.to_string())
                     .ok_or_else(|| format!("/proc/{pid}/status cannot be read"))?;
-                Ok(Occupied { memory, connections_skew: None })
+                Ok(Occupied { memory, connections_skew: None, tls: None, cpu: process::cpu(pid) })
             })
             .map(Some),
             Source::Nothing => Ok(None),

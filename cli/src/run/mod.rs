@@ -37,6 +37,7 @@ use crate::proc::host;
 use crate::screen;
 use crate::signals::{self, Answer, Calls, Stop};
 use crate::size::Sized;
+use crate::tls;
 use crate::utc;
 
 use children::{Finished, Load, Server};
@@ -132,6 +133,13 @@ fn play(
         Engine::Kernel(_) => Ipv4Addr::LOCALHOST.into(),
         Engine::Tun(_) => Ipv4Addr::UNSPECIFIED.into(),
     };
+    let trial = match args.local.tls.tls && args.local.certificate.cert.is_none() {
+        true => Some(tls::Trial::make()?),
+        false => None,
+    };
+    if let Some(trial) = &trial {
+        words.extend(trial.server_flags().map(Into::into));
+    }
     let mut server = Server::start(listen, ports, &words, &log)
         .map_err(|why| Failure::broke(format!("{why}{}", tail(&log))))?;
 
@@ -140,6 +148,9 @@ fn play(
     words.push(format!("--load-cpus={}", sized.split.load).into());
     words.push(format!("--server-admin={}", server.admin()).into());
     words.push(format!("--told={}", told.to_json()).into());
+    if let Some(trial) = &trial {
+        words.extend(trial.client_flags(&args.local.trust).into_iter().map(Into::into));
+    }
     let mut out = std::ffi::OsString::from("--out=");
     out.push(folder.path());
     words.push(out);

@@ -48,6 +48,11 @@ impl Face {
         Face { screen, title, next: Instant::now(), last: None, history: Arc::default(), notes: Vec::new() }
     }
 
+    /// Whether it has taken the terminal.
+    pub(super) fn has_screen(&self) -> bool {
+        self.screen.is_some()
+    }
+
     /// Says something that stays.
     pub(super) fn say(&mut self, text: &str) {
         let Some(screen) = &mut self.screen else { return eprintln!("{text}") };

@@ -1,6 +1,7 @@
 //! `throng serve`: the server until somebody asks for its end.
 
 mod face;
+mod renewal;
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -23,8 +24,10 @@ use crate::prepare;
 use crate::proc::memory;
 use crate::reserve::Reserve;
 use crate::signals::{self, Answer, Calls, Stop};
+use crate::tls::Certificate;
 
 use face::Face;
+use renewal::Renewal;
 
 /// How often the main thread looks whether a shard ended by itself.
 const LOOK: Duration = Duration::from_millis(100);
@@ -49,7 +52,9 @@ pub(crate) fn serve(args: &ServeArgs) -> Outcome {
     let files = prepare::files_per_table()?;
     let shards =
         prepare::shards(args.connections, args.server.shards, cpus.len(), files, prepare::holder(&backend))?;
-    let config = config(args, &backend, cpus, shards);
+    let certificate = Certificate::new(&args.tls, &args.certificate)?;
+    let tls = certificate.as_ref().map(Certificate::read).transpose()?;
+    let config = Config { tls, ..config(args, &backend, cpus, shards) };
     let about = Arc::new(About::new(&backend, &config));
     let server = Arc::new(
         Server::start(config)
@@ -68,7 +73,8 @@ pub(crate) fn serve(args: &ServeArgs) -> Outcome {
     let title = format!("throng serve  {addresses}  {active}, {shards} shards");
     let mut face = Face::new(args, title, &stops, spare);
     let mut calls = Calls::default();
-    calls.take(watch(&server, &about, &asked, &mut reserve, &mut face)?);
+    let mut renewal = Renewal::new(certificate, face.has_screen())?;
+    calls.take(watch(&server, &about, &asked, &mut reserve, &mut face, &mut renewal)?);
     face.say("draining: what is on its way may arrive; a second signal ends at once");
     server.drain();
     while !server.is_finished() {
@@ -89,8 +95,12 @@ fn watch(
     asked: &Receiver<Stop>,
     reserve: &mut Reserve,
     face: &mut Face,
+    renewal: &mut Renewal<'_>,
 ) -> Result<Stop, Failure> {
     loop {
+        if let Some(said) = renewal.look(server) {
+            face.say(&said);
+        }
         if let Some(short) = reserve.runs_short(Instant::now()) {
             face.say(&format!("memory is short, and the server goes on accepting: {short}"));
         }
@@ -158,8 +168,13 @@ impl fmt::Display for Told {
 fn config(args: &ServeArgs, backend: &Selected, cpus: Vec<usize>, shards: usize) -> Config {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let default = Config::default();
+    let (listen, listen_tls) = match args.tls.tls {
+        true => (args.listen_plain.clone(), args.listen.clone()),
+        false => (args.listen.clone(), Vec::new()),
+    };
     Config {
-        listen: args.listen.clone(),
+        listen,
+        listen_tls,
         backend: backend.active,
         shards,
         cpus,

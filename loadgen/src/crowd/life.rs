@@ -69,6 +69,14 @@ impl Crowd {
         }
         let waited = now.since(self.planned_connect(user));
         self.connect_times().connect.record(waited.as_nanos() as u64);
+        match self.security {
+            Some(_) => self.secure(user),
+            None => self.log_in(user, now),
+        }
+    }
+
+    /// The connection can be spoken on.
+    pub(super) fn log_in(&mut self, user: u32, now: Nanos) {
         if self.plan.protocol == Protocol::Native {
             let record = &mut self.users[user as usize];
             record.state = State::LoggingIn;
@@ -107,10 +115,11 @@ impl Crowd {
                 self.ready -= 1;
                 self.counts.closed_by_plan += 1;
             }
-            State::Connecting | State::LoggingIn => self.pending -= 1,
+            State::Connecting | State::Securing | State::LoggingIn => self.pending -= 1,
             State::Closing | State::Gone => return None,
         }
-        Some(slot)
+        // With TLS it says goodbye first.
+        if self.says_goodbye(user) { None } else { Some(slot) }
     }
 
     /// A connection took too long.
@@ -122,7 +131,7 @@ impl Crowd {
     /// Gives a user up, says why, and has its connection closed.
     pub(super) fn end(&mut self, user: u32, why: &str) {
         match self.users[user as usize].state {
-            State::Connecting | State::LoggingIn => {
+            State::Connecting | State::Securing | State::LoggingIn => {
                 self.pending -= 1;
                 self.fail(user, why);
             }
@@ -134,7 +143,9 @@ impl Crowd {
         }
         self.write_off(user);
         self.users[user as usize].state = State::Closing;
-        self.closes.push(user);
+        if !self.says_goodbye(user) {
+            self.closes.push(user);
+        }
     }
 
     /// The connection is gone and its slot free.
@@ -142,7 +153,7 @@ impl Crowd {
         self.slots -= 1;
         let why = error.map_or("closed by the server", cause);
         match self.users[user as usize].state {
-            State::Connecting | State::LoggingIn => {
+            State::Connecting | State::Securing | State::LoggingIn => {
                 self.pending -= 1;
                 self.fail(user, why);
             }
@@ -154,6 +165,7 @@ impl Crowd {
             State::Closing | State::Gone => {}
         }
         self.drop_partial(user);
+        self.forget_tls(user);
         self.gone(user, now);
     }
 

@@ -37,7 +37,7 @@ impl Pair {
             Overrides { connections: Some(2), warmup: Some(Duration::ZERO), ..Overrides::default() };
         change(&mut set);
         let plan = Arc::new(Plan::new(&scenario::load("pairs").unwrap(), &set).unwrap());
-        let mut crowd = Crowd::new(Arc::clone(&plan), Share::new(&plan, 0, 1));
+        let mut crowd = Crowd::new(Arc::clone(&plan), Share::new(&plan, 0, 1), None);
         for user in 0..2 {
             crowd.begin(user, Ok(slot(u64::from(user))), Nanos(0), Nanos(0));
             crowd.connected(user, Nanos(100));
@@ -310,7 +310,7 @@ fn a_refused_connect_is_counted_by_name() {
 fn idle_crowd(users: u32) -> Crowd {
     let set = Overrides { connections: Some(u64::from(users)), ..Overrides::default() };
     let plan = Arc::new(Plan::new(&scenario::load("idle").unwrap(), &set).unwrap());
-    let mut crowd = Crowd::new(Arc::clone(&plan), Share::new(&plan, 0, 1));
+    let mut crowd = Crowd::new(Arc::clone(&plan), Share::new(&plan, 0, 1), None);
     let answers = [welcome(64), Frame::Ping { token: 7 }, Frame::Pong { token: 1 }].map(|f| encoded(&[f]));
     for first in (0..users).step_by(64) {
         let some = first..users.min(first + 64);

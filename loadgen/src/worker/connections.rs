@@ -41,8 +41,9 @@ impl<R: Reactor> Worker<R> {
     pub(super) fn time_out(&mut self, now: Nanos) {
         while let Some(&(at, slot)) = self.timeouts.front() {
             let user = self.crowd.user_of(slot);
-            let pending =
-                user.filter(|&user| matches!(self.crowd.state(user), State::Connecting | State::LoggingIn));
+            let pending = user.filter(|&user| {
+                matches!(self.crowd.state(user), State::Connecting | State::Securing | State::LoggingIn)
+            });
             if let Some(user) = pending {
                 if now < at {
                     return;

@@ -302,7 +302,7 @@ pub(crate) fn play(plan: &Plan, scene: &Scene) -> Outcome {
         .zip(reactors)
         .map(|(number, reactor)| {
             let (plan, shared) = (Arc::clone(&plan), Arc::clone(&shared));
-            Some(Worker::new(reactor, number, plan, shared, sources.clone(), scene.connects_in_flight))
+            Some(Worker::new(reactor, number, plan, shared, sources.clone(), scene.connects_in_flight, None))
         })
         .collect();
     let mut records = Vec::new();

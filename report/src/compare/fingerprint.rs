@@ -49,6 +49,11 @@ fn fingerprint(summary: &Summary) -> BTreeMap<String, String> {
             put(&format!("server.{name}"), value.clone());
         }
     }
+    if let Some(tls) = &summary.tls {
+        put("tls.version", tls.version.clone());
+        put("tls.suite", tls.suite.clone());
+        put("tls.resumption", if tls.resumption { "on" } else { "off" }.to_owned());
+    }
     for (name, value) in &host.mitigations {
         put(&format!("mitigation {name}"), value.clone());
     }

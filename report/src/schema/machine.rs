@@ -86,14 +86,23 @@ pub struct Detected {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Tls {
-    /// Sessions that finished the handshake.
+    /// Handshakes that succeeded, of all users and over the whole run.
     pub sessions: u64,
-    /// `1.3`.
+    /// Of these: resumed from an earlier session, without a certificate.
+    pub resumed: u64,
+    /// `1.3`; several, with commas, where not everybody agreed on the same.
     pub version: String,
-    /// The cipher suite.
+    /// The cipher suite, as IANA names it; several, with commas.
     pub suite: String,
-    /// The server's user-space memory per session for encryption alone.
+    /// Whether users resumed where they could.
+    pub resumption: bool,
+    /// The server's user-space memory per session for encryption alone, while all connections were held.
     pub bytes_per_session: Option<f64>,
+    /// Handshakes per second of the server's CPU, from before the first connection to while all were held: logins and all else that the
+    /// server did then are in it.
+    pub handshakes_per_cpu_s: Option<f64>,
+    /// Users whose connection was kept whole by the TLS library at the end, because the compact form could not serve.
+    pub whole: u64,
 }
 
 /// The generator.

@@ -44,6 +44,8 @@ pub struct Storm {
     pub connect_lag_us: Latency,
     /// From the planned instant of a user's first attempt to its being connected.
     pub connect_us: Latency,
+    /// From the planned instant of a user's first attempt to the end of its TLS handshake; empty without TLS.
+    pub handshake_us: Latency,
     /// From the planned instant of a user's first attempt to the answer to its login; empty for a protocol without one.
     pub login_us: Latency,
 }

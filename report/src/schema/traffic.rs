@@ -168,6 +168,8 @@ pub struct Latencies {
     pub connect_lag: Latency,
     /// From the planned instant of a connection to its being connected.
     pub connect: Latency,
+    /// From the planned instant of a connection to the end of its TLS handshake; empty without TLS.
+    pub handshake: Latency,
     /// From the planned instant of a connection to the answer to its login; empty for a protocol without one.
     pub login: Latency,
 }

@@ -3,11 +3,12 @@
 use super::{Page, bytes, known};
 use crate::schema::{ProcessMemory, Summary};
 
-/// Rows of the table, by the names of the schema. The first is what counts, resident; the rings are a part of it, the others are
-/// not.
-const ROWS: [(&str, &str); 4] = [
+/// Rows of the table, by the names of the schema. The first is what counts, resident; rings and TLS are parts of it, the
+/// others are not.
+const ROWS: [(&str, &str); 5] = [
     ("user", "user space, all in"),
     ("rings", "  of it rings"),
+    ("tls", "  of it TLS"),
     ("allocated", "allocated, used or not"),
     ("page_tables", "page tables"),
 ];
@@ -23,7 +24,11 @@ impl Page {
         if sides.iter().flatten().any(|side| !side.bytes_per_connection.is_empty()) {
             self.head(&format!("{:<24}{:>12}{:>12}", "Memory per connection", "server", "generator"));
             for (name, shown) in ROWS {
-                let [server, generator] = sides.map(|side| known(grown(side, name), bytes));
+                let values = sides.map(|side| grown(side, name));
+                if name == "tls" && values == [None, None] {
+                    continue;
+                }
+                let [server, generator] = values.map(|value| known(value, bytes));
                 self.line(&format!("  {shown:<22}{server:>12}{generator:>12}"));
             }
             for (group, shown) in

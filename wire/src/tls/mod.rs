@@ -71,6 +71,10 @@ pub struct Established {
     pub rest: Vec<u8>,
     /// It went on from an earlier connection's, without a certificate.
     pub is_resumed: bool,
+    /// What both agreed on.
+    pub version: Version,
+    /// The suite, as IANA names it.
+    pub suite: &'static str,
     /// Both named Throng's protocol ([`PROTOCOL`]).
     pub names_protocol: bool,
 }
@@ -162,6 +166,8 @@ impl Tls {
         Ok(Step::Established(Established {
             rest: std::mem::take(kept),
             is_resumed: whole.is_resumed(),
+            version: whole.version(),
+            suite: whole.suite(),
             names_protocol: whole.protocol() == Some(PROTOCOL),
         }))
     }

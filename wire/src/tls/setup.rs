@@ -93,8 +93,10 @@ pub enum SetupError {
     NoCertificate,
     /// A file with a key has none.
     NoKey,
-    /// A file is no PEM.
+    /// A file of certificates is no PEM.
     Pem(String),
+    /// A file with a key is no PEM.
+    BadKey(String),
     /// A certificate that nobody can read.
     Unreadable(String),
     /// The key belongs to another certificate.
@@ -118,7 +120,7 @@ impl fmt::Display for SetupError {
             SetupError::NoKey => {
                 f.write_str("no private key in it: it takes a PEM file with -----BEGIN PRIVATE KEY-----")
             }
-            SetupError::Pem(error) => write!(f, "no PEM file: {error}"),
+            SetupError::Pem(error) | SetupError::BadKey(error) => write!(f, "no PEM file: {error}"),
             SetupError::Unreadable(error) => write!(f, "a certificate that cannot be read: {error}"),
             SetupError::Mismatch => f.write_str(
                 "the private key is not that of the certificate: give the pair that belongs together",
@@ -172,7 +174,7 @@ pub fn server(
     }
     let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| match error {
         rustls::pki_types::pem::Error::NoItemsFound => SetupError::NoKey,
-        error => SetupError::Pem(error.to_string()),
+        error => SetupError::BadKey(error.to_string()),
     })?;
     let builder = ServerConfig::builder_with_provider(provider()).with_protocol_versions(&versions.list());
     let builder = builder.map_err(SetupError::Tls)?.with_no_client_auth();

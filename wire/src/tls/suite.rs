@@ -1,7 +1,7 @@
 //! What two sides agreed on, as far as records go: the version, and the cipher with its hash.
 
 use ring::{aead, hkdf};
-use rustls::{ConnectionTrafficSecrets, ProtocolVersion};
+use rustls::{CipherSuite, ConnectionTrafficSecrets, ProtocolVersion};
 
 /// Bytes of the tag that closes a sealed record.
 pub(super) const TAG_BYTES: usize = 16;
@@ -104,17 +104,15 @@ impl Suite {
             Version::Tls13 => 1 + TAG_BYTES,
         }
     }
+}
 
-    /// The name by which IANA registers it for TLS 1.3, and the cipher alone for TLS 1.2, where a handshake's key exchange and
-    /// signature are part of the name.
-    pub fn name(self) -> &'static str {
-        match (self.version, self.cipher) {
-            (Version::Tls13, Cipher::Aes128Gcm) => "TLS_AES_128_GCM_SHA256",
-            (Version::Tls13, Cipher::Aes256Gcm) => "TLS_AES_256_GCM_SHA384",
-            (Version::Tls13, Cipher::Chacha20Poly1305) => "TLS_CHACHA20_POLY1305_SHA256",
-            (Version::Tls12, Cipher::Aes128Gcm) => "AES_128_GCM",
-            (Version::Tls12, Cipher::Aes256Gcm) => "AES_256_GCM",
-            (Version::Tls12, Cipher::Chacha20Poly1305) => "CHACHA20_POLY1305",
-        }
+/// The name by which IANA registers a suite.
+pub(super) fn name(suite: CipherSuite) -> &'static str {
+    match suite {
+        CipherSuite::TLS13_AES_128_GCM_SHA256 => "TLS_AES_128_GCM_SHA256",
+        CipherSuite::TLS13_AES_256_GCM_SHA384 => "TLS_AES_256_GCM_SHA384",
+        CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 => "TLS_CHACHA20_POLY1305_SHA256",
+        // rustls names those of TLS 1.2 as IANA does.
+        other => other.as_str().unwrap_or("an unknown suite"),
     }
 }

@@ -64,6 +64,14 @@ impl<T> Table<T> {
     }
 
     /// The value under a number.
+    pub fn get(&self, number: u32) -> Option<&T> {
+        match self.blocks.get(number as usize / BLOCK)?.get(number as usize % BLOCK) {
+            Some(Entry::Taken(value)) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// As [`Table::get`], to change it.
     pub fn get_mut(&mut self, number: u32) -> Option<&mut T> {
         match self.blocks.get_mut(number as usize / BLOCK)?.get_mut(number as usize % BLOCK) {
             Some(Entry::Taken(value)) => Some(value),

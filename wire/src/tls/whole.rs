@@ -13,7 +13,7 @@ use super::header::{self, HEADER_BYTES};
 use super::records::{Opened, Records, Side};
 use super::secrets::{self, Traffic};
 use super::setup::Setup;
-use super::suite::Suite;
+use super::suite::{self, Suite, Version};
 
 enum Connection {
     Client(UnbufferedClientConnection),
@@ -80,6 +80,19 @@ impl Whole {
     /// Whether the handshake went on from an earlier connection's.
     pub(super) fn is_resumed(&self) -> bool {
         self.common().handshake_kind() == Some(HandshakeKind::Resumed)
+    }
+
+    /// The version, once it is established.
+    pub(super) fn version(&self) -> Version {
+        match self.common().protocol_version() {
+            Some(ProtocolVersion::TLSv1_2) => Version::Tls12,
+            _ => Version::Tls13,
+        }
+    }
+
+    /// The suite's name, once it is established.
+    pub(super) fn suite(&self) -> &'static str {
+        self.common().negotiated_cipher_suite().map_or("none", |one| suite::name(one.suite()))
     }
 
     /// What both speak within TLS, if they agreed on it (ALPN).

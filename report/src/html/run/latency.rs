@@ -19,11 +19,13 @@ const MESSAGES: Curves = &[
 ];
 const CONNECTING: Curves = &[
     ("login", "login", Ink::Blue),
+    ("handshake", "handshake", Ink::Green),
     ("connect", "connect", Ink::Vermilion),
     ("connect_lag", "connect lag", Ink::Grey),
 ];
 const STORM: Curves = &[
     ("login_again", "logged in again", Ink::Blue),
+    ("handshake_again", "handshake again", Ink::Green),
     ("reconnect", "reconnect", Ink::Vermilion),
     ("reconnect_lag", "reconnect lag", Ink::Grey),
 ];
@@ -95,11 +97,13 @@ fn rows(summary: &Summary) -> Vec<Vec<String>> {
         ("send lag", &latencies.send_lag),
         ("connect lag", &latencies.connect_lag),
         ("connect", &latencies.connect),
+        ("handshake", &latencies.handshake),
         ("login", &latencies.login),
     ];
     if let Some(storm) = summary.storm.as_ref().filter(|storm| storm.kind == "reconnect") {
         all.push(("reconnect lag", &storm.connect_lag_us));
         all.push(("reconnect", &storm.connect_us));
+        all.push(("handshake again", &storm.handshake_us));
         all.push(("logged in again", &storm.login_us));
     }
     all.retain(|(_, latency)| latency.count > 0);

@@ -89,9 +89,14 @@ fn processes(sides: &[Side<'_>]) -> Markup {
         .iter()
         .filter_map(|side| {
             let user = grown(side, "user")?;
-            let (rings, tables) =
-                (grown(side, "rings").unwrap_or(0.0), grown(side, "page_tables").unwrap_or(0.0));
-            let parts = [("heap, stacks, pools", user - rings), ("rings", rings), ("page tables", tables)];
+            let [rings, tls, tables] =
+                ["rings", "tls", "page_tables"].map(|name| grown(side, name).unwrap_or(0.0));
+            let parts = [
+                ("heap, stacks, pools", user - rings - tls),
+                ("rings", rings),
+                ("TLS", tls),
+                ("page tables", tables),
+            ];
             let parts = parts.map(|(part, value)| (part.to_owned(), value)).into();
             Some(Bar { name: format!("{}: {} of user space", side.0, bytes(user)), ink: side.1, parts })
         })
@@ -102,7 +107,7 @@ fn processes(sides: &[Side<'_>]) -> Markup {
         says: said(&bars),
         label: "bytes per connection",
         bars,
-        note: "In this order: heap, stacks and pools; rings of io_uring; page tables, which are the kernel's.",
+        note: "In this order: heap, stacks and pools; rings of io_uring; TLS; page tables, which are the kernel's.",
         none: "Not known: no connection was held, or neither process could be looked at.",
     };
     chart.figure()
