@@ -9,7 +9,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../fuzz"
 
 seconds=${2:-60}
-targets=(segment stack)
+targets=(segment stack tls)
 [ $# -eq 0 ] || targets=("$1")
 command -v c++ >/dev/null || { echo "fuzz.sh: libFuzzer is C++, and there is no c++: install g++" >&2; exit 2; }
 

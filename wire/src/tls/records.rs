@@ -385,3 +385,91 @@ fn hidden(record: &[u8], text: Range<usize>) -> Result<(Content, Range<usize>), 
         content.ok_or_else(|| Error::new(AlertDescription::DecodeError, "a record of no known content"))?;
     Ok((content, text.start..text.start + last))
 }
+
+#[cfg(test)]
+mod tests {
+    use rustls::ConnectionTrafficSecrets;
+
+    use super::super::half::Secret;
+    use super::super::suite::Cipher;
+    use super::*;
+
+    /// Both ends of a connection with keys that everybody knows, before the record that is numbered `records`.
+    fn pair(version: Version, cipher: Cipher, records: u64) -> (Records, Records) {
+        let secrets = |key: u8| {
+            let (key, iv) = ([key; 32].into(), [9; 12].into());
+            match cipher {
+                Cipher::Chacha20Poly1305 => ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv },
+                _ => ConnectionTrafficSecrets::Aes256Gcm { key, iv },
+            }
+        };
+        let half = |key: u8| Half::new(records, &secrets(key), Secret([key; 48])).expect("a key of 32 bytes");
+        let suite = Suite { version, cipher };
+        (
+            Records::new(Side::Client, suite, half(1), half(2)),
+            Records::new(Side::Server, suite, half(2), half(1)),
+        )
+    }
+
+    fn passes(from: &mut Records, to: &mut Records, text: &[u8]) -> bool {
+        let mut bytes = text.to_vec();
+        from.seal(&mut bytes).expect("keys are left");
+        let (mut at, mut heard) = (0, Vec::new());
+        while at < bytes.len() {
+            let opened = to.open(&mut bytes[at..]).expect("they agree").expect("it is whole");
+            heard.extend_from_slice(&bytes[at..][opened.text]);
+            at += opened.used;
+        }
+        heard == text
+    }
+
+    #[test]
+    fn a_key_of_tls_1_3_that_has_sealed_enough_is_changed_under_way() {
+        let limit = Suite { version: Version::Tls13, cipher: Cipher::Aes256Gcm }.records_max();
+        let (mut client, mut server) = pair(Version::Tls13, Cipher::Aes256Gcm, limit - 4);
+        for round in 0..10_u64 {
+            assert!(
+                passes(&mut client, &mut server, &[7; 100]) && passes(&mut server, &mut client, &[8; 100])
+            );
+            let expected = if round < 2 { limit - 3 + round } else { round - 1 };
+            assert_eq!((client.send.records, server.receive.records), (expected, expected), "round {round}");
+        }
+        // Many records at once, none of them beyond.
+        let (mut client, mut server) = pair(Version::Tls13, Cipher::Aes256Gcm, limit - 10);
+        assert!(passes(&mut client, &mut server, &vec![7; 20 * FRAGMENT_BYTES_MAX]));
+        assert_eq!(client.send.records, 20);
+    }
+
+    #[test]
+    fn a_key_of_tls_1_2_that_has_sealed_enough_ends_its_connection_with_a_goodbye() {
+        let limit = Suite { version: Version::Tls12, cipher: Cipher::Aes256Gcm }.records_max();
+        let (mut client, mut server) = pair(Version::Tls12, Cipher::Aes256Gcm, limit - 3);
+        assert!(passes(&mut client, &mut server, b"one more"));
+        let mut bytes = b"and not this".to_vec();
+        let error = client.seal(&mut bytes).expect_err("the key is used up");
+        assert!(error.to_string().contains("as many records as it may"));
+        let opened = server.open(&mut bytes).expect("it is sealed").expect("it is whole");
+        assert!(opened.closed && opened.used == bytes.len() && opened.text.is_empty());
+        bytes = b"nor this".to_vec();
+        client.seal(&mut bytes).expect("it is over");
+        assert!(bytes.is_empty());
+    }
+
+    #[test]
+    fn a_cipher_without_such_a_limit_goes_on() {
+        for version in [Version::Tls12, Version::Tls13] {
+            let (mut client, mut server) = pair(version, Cipher::Chacha20Poly1305, (1 << 24) - 2);
+            assert!((0..10).all(|_| passes(&mut client, &mut server, b"text")));
+            assert_eq!(client.send.records, (1 << 24) + 8);
+        }
+    }
+
+    #[test]
+    fn keys_are_zeros_once_they_are_dropped() {
+        fn is_wiped<T: zeroize::ZeroizeOnDrop>(_: &T) {}
+        let (mut client, _) = pair(Version::Tls13, Cipher::Aes256Gcm, 0);
+        is_wiped(&client.send);
+        zeroize::Zeroize::zeroize(&mut client.send);
+        assert!(!client.send.is_from_its_secret(client.suite) && client.send.records == 0);
+    }
+}

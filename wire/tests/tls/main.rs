@@ -5,4 +5,5 @@ mod differential;
 mod handshakes;
 mod peer;
 mod records;
+mod scripts;
 mod setups;
