@@ -16,6 +16,7 @@ mod page;
 mod screen;
 mod series;
 mod storm;
+mod tls;
 mod tune;
 mod users;
 mod whole;

@@ -25,6 +25,8 @@ pub(super) enum Content {
     Alert = 21,
     Handshake = 22,
     Data = 23,
+    /// RFC 6520, which nobody here speaks.
+    Heartbeat = 24,
 }
 
 impl Content {
@@ -34,6 +36,7 @@ impl Content {
             21 => Some(Content::Alert),
             22 => Some(Content::Handshake),
             23 => Some(Content::Data),
+            24 => Some(Content::Heartbeat),
             _ => None,
         }
     }

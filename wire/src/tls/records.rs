@@ -187,6 +187,7 @@ impl Records {
             Content::Alert => opened.closed = self.alert(&record[text])?,
             Content::Handshake => self.handshake(&record[text])?,
             Content::ChangeCipherSpec => return Err(unexpected("a change of ciphers after the handshake")),
+            Content::Heartbeat => return Err(unknown()),
         }
         Ok(Some(opened))
     }
@@ -369,6 +370,10 @@ fn unexpected(why: &'static str) -> Error {
     Error::new(AlertDescription::UnexpectedMessage, why)
 }
 
+fn unknown() -> Error {
+    Error::new(AlertDescription::DecodeError, "a record of no known content")
+}
+
 fn overlong() -> Error {
     Error::new(AlertDescription::RecordOverflow, "a record with more text than one may have")
 }
@@ -381,8 +386,7 @@ fn hidden(record: &[u8], text: Range<usize>) -> Result<(Content, Range<usize>), 
     let last = record[text.clone()].iter().rposition(|&byte| byte != 0);
     let last = last.ok_or_else(|| unexpected("a record of nothing but padding"))?;
     let content = Content::of(record[text.start + last]);
-    let content =
-        content.ok_or_else(|| Error::new(AlertDescription::DecodeError, "a record of no known content"))?;
+    let content = content.ok_or_else(unknown)?;
     Ok((content, text.start..text.start + last))
 }
 
