@@ -5,9 +5,10 @@
 //!                   closed_loop   a generator with W messages in flight per pair, for the relay and for Redis
 //!                   redis         PUBLISH and SUBSCRIBE, with the same batches
 //!                   connect       the cheapest loop that accepts, connects and keeps
+//!                   tls           the cheapest loop that shakes hands, and what a TLS library keeps of it
 //!                   accounts      CPU time of a server that is not ours to ask
 //!  throng-compare   compare       floor, Redis and `throng run` in turn, and the table of their ratios
-//!  benches/         criterion     framing, slots, timer wheel, histogram
+//!  benches/         criterion     framing, records of TLS, slots, timer wheel, histogram
 //! ```
 //!
 //! The measure is *messages per second of the server's CPU*. Generator and server share a machine, so messages per
@@ -22,6 +23,7 @@ pub mod floor;
 pub mod packets;
 pub mod redis;
 pub mod relay;
+pub mod tls;
 
 use std::time::Duration;
 

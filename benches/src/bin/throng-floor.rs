@@ -17,8 +17,9 @@ use throng_benches::accounts::CpuAccount;
 use throng_benches::closed_loop::{self, Exchange, Measured, Plan, WINDOW_MAX};
 use throng_benches::connect::{self, Connected, Over};
 use throng_benches::relay::{self, Tally};
-use throng_benches::{floor, redis};
+use throng_benches::{floor, redis, tls};
 use throng_reactor::sys::{affinity, files};
+use throng_wire::tls::Versions;
 
 /// The cheapest relay there is, and a load to measure it with.
 #[derive(Parser)]
@@ -103,6 +104,24 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Shake hands (TLS) one after the other, and keep what the library has of each
+    Tls {
+        /// Handshakes; digits, then perhaps k or m
+        #[arg(short = 'n', long, default_value = "10k", value_parser = count)]
+        handshakes: u64,
+        /// The version
+        #[arg(long, default_value = "1.3", value_parser = ["1.2", "1.3"])]
+        version: String,
+        /// Resume: only the first takes a certificate
+        #[arg(long)]
+        resumption: bool,
+        /// The server's core
+        #[arg(long, default_value_t = 0)]
+        server_cpu: usize,
+        /// The load's core
+        #[arg(long, default_value_t = 1)]
+        client_cpu: usize,
+    },
 }
 
 #[derive(Args)]
@@ -185,6 +204,12 @@ fn execute(command: Command) -> Result<(), Box<dyn Error>> {
             let (exchange, pairs) = redis::connect_pairs(address, load.pairs as usize, load.size.into())?;
             let account = CpuAccount::of_process(pid);
             print("redis", closed_loop::run(pairs, &exchange, load.plan(), Some(&account))?)
+        }
+        Command::Tls { handshakes, version, resumption, server_cpu, client_cpu } => {
+            let versions = if version == "1.2" { Versions::Tls12 } else { Versions::Tls13 };
+            let plan =
+                tls::Plan { handshakes, versions, resumes: resumption, server_cpu, load_cpu: client_cpu };
+            print("floor-tls", tls::run(&plan)?)
         }
         Command::Connect { connections, server_cpus, load_cpus, tun, prefault, json } => {
             let (server_cpus, load_cpus) = split(&affinity::allowed()?, server_cpus, load_cpus);
