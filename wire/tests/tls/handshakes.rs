@@ -207,6 +207,33 @@ fn whoever_is_not_trusted_or_not_asked_for_is_named() {
 }
 
 #[test]
+fn a_certificate_that_is_trusted_itself_may_call_itself_an_authority() {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::new([NAME.to_owned()]).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    (params.not_before, params.not_after) =
+        (rcgen::date_time_ymd(2020, 1, 1), rcgen::date_time_ymd(2100, 1, 1));
+    let attempt = |params: &rcgen::CertificateParams, name: &str| {
+        let made = params.self_signed(&key).unwrap().pem();
+        let at = 1_735_689_600; // 2025
+        let theirs =
+            tls::server(made.as_bytes(), key.serialize_pem().as_bytes(), Versions::Both, None, at).unwrap();
+        let trust = Trust::Roots(tls::certificates(made.as_bytes()).unwrap());
+        let ours = tls::client(name, trust, Versions::Both, false, true).unwrap();
+        let (mut a, mut b) = (Tls::new(), Tls::new());
+        a.step(&ours).unwrap();
+        b.put(&sealed(&mut a, &[]));
+        b.step(&theirs).unwrap();
+        a.put(&sealed(&mut b, &[]));
+        a.step(&ours).err().map(|error| error.to_string())
+    };
+    assert_eq!(attempt(&params, NAME), None);
+    assert!(attempt(&params, "other.example").is_some_and(|error| error.contains("not valid for name")));
+    params.not_after = rcgen::date_time_ymd(2025, 6, 1);
+    assert!(attempt(&params, NAME).is_some_and(|error| error.to_lowercase().contains("expired")));
+}
+
+#[test]
 fn what_is_no_handshake_is_refused_with_an_alert() {
     let setup = server(Versions::Both, None);
     for bytes in [
