@@ -107,8 +107,8 @@ pub const RING_CONNECTIONS: u64 = throng_reactor::limits::TABLE_MAX as u64;
 /// Descriptors of a worker that are not connections: wakers, ring, timer, logs.
 pub const RESERVED_FILES: u64 = 64;
 
-/// Steps of handshakes (TLS) between two looks at the sockets. One takes some 200 us, for so long messages wait.
-pub const HANDSHAKE_STEPS_PER_TURN: u32 = 1;
+/// Turns with something to do before a step of a handshake (TLS), at most. One takes some 100 us, for so long messages wait.
+pub const BUSY_TURNS_MAX: u32 = 4;
 
 /// Bytes that a server may say before a handshake is over: the longest message of one, and what may follow it in the same bytes.
 pub const HANDSHAKE_BYTES_MAX: usize = 256 * 1024;

@@ -25,7 +25,7 @@ use throng_wire::tls::Setup;
 use crate::crowd::Crowd;
 use crate::gate::{EarlyEnd, Phase, Shared, Times};
 use crate::limits::{
-    GATE_LEAD, HANDSHAKE_STEPS_PER_TURN, HEARTBEAT_TICK, HEARTBEATS_PER_TURN, LATE_ATTEMPTS, MISSES_PER_TURN,
+    BUSY_TURNS_MAX, GATE_LEAD, HEARTBEAT_TICK, HEARTBEATS_PER_TURN, LATE_ATTEMPTS, MISSES_PER_TURN,
     PICKS_PER_TURN, WAIT_MAX,
 };
 use crate::outcome::Record;
@@ -113,6 +113,8 @@ pub struct Worker<R> {
     hands_over: Nanos,
     /// Something is left over from this turn, so the next one must not wait.
     hurry: bool,
+    /// Turns since the last step of a handshake that had something else to do.
+    busy_turns: u32,
 }
 
 impl<R: Reactor> Worker<R> {
@@ -153,6 +155,7 @@ impl<R: Reactor> Worker<R> {
             left: 0,
             hands_over: now + INTERVAL,
             hurry: false,
+            busy_turns: 0,
         }
     }
 
@@ -194,6 +197,7 @@ impl<R: Reactor> Worker<R> {
         self.reactor.turn(Some(until), &mut events)?;
         let now = self.reactor.now();
         let is_busy = self.hurry || !events.is_empty();
+        self.busy_turns = if events.is_empty() { BUSY_TURNS_MAX } else { self.busy_turns + 1 };
         for event in events.drain(..) {
             self.handle(event, now);
         }
@@ -275,12 +279,11 @@ impl<R: Reactor> Worker<R> {
         }
     }
 
-    /// Takes handshakes a step further; what there is to be said goes out with the rest.
+    /// Takes a handshake a step further, if there is one, after a turn that had nothing else to do or after some that had. What is to
+    /// be said of it goes out with the rest.
     fn shake_hands(&mut self) {
-        for _ in 0..HANDSHAKE_STEPS_PER_TURN {
-            if !self.crowd.step(&self.reactor) {
-                return;
-            }
+        if self.busy_turns >= BUSY_TURNS_MAX && self.crowd.step(&self.reactor) {
+            self.busy_turns = 0;
         }
         self.hurry |= self.crowd.has_steps();
     }

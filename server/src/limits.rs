@@ -12,8 +12,9 @@ pub const LOGINS_MAX: usize = 32_768;
 /// makes a third of that.
 pub const HANDSHAKES_MAX: usize = 4096;
 
-/// Steps of handshakes that a shard takes between two looks at its sockets. One takes some 200 us, for so long others wait.
-pub const HANDSHAKE_STEPS_PER_TURN: usize = 1;
+/// Turns with something to do that a shard takes at most before a step of a handshake. One takes some 100 us, for so long others
+/// wait; and in a storm of clients nearly every turn has something to do.
+pub const BUSY_TURNS_MAX: u32 = 4;
 
 /// Bytes that a client may say before its handshake is over, from where on it is not read: the longest message of a handshake. What
 /// follows it in the same bytes is kept, too.

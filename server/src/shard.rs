@@ -209,6 +209,7 @@ impl<R: Reactor> Shard<R> {
         let mut events = std::mem::take(&mut self.events);
         self.reactor.turn(until, &mut events)?;
         self.now = self.reactor.now();
+        let is_busy = !events.is_empty();
         for event in events.drain(..) {
             self.event(event);
         }
@@ -218,7 +219,7 @@ impl<R: Reactor> Shard<R> {
         if self.drain.is_none() && self.shared.draining.load(Ordering::SeqCst) {
             self.begin_drain();
         }
-        let shakes = self.shake_hands();
+        let shakes = self.shake_hands(is_busy);
         let progress = self.drain_on();
         self.close_overfull();
         // Before anybody can see what came of this turn, its figures are there to be read.

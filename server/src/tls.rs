@@ -7,17 +7,17 @@
 //!            kept, and the session queues for a step of its handshake
 //! ```
 //!
-//! A handshake takes as long as a hundred messages, so a shard takes few steps between two looks at its sockets
-//! ([`HANDSHAKE_STEPS_PER_TURN`]): a storm of clients waits for those who chat, and not the other way round. Whose handshake has begun
-//! goes first, and no more are begun than [`crate::Config::handshakes_max`]: what waits beyond costs the bytes of its ClientHello.
-//! The login's deadline is the handshake's, too.
+//! A step of a handshake takes as long as a hundred messages, so a shard takes one only in a turn that has nothing else to do, or
+//! after [`BUSY_TURNS_MAX`] that had: a storm of clients waits for those who chat, whose answers are with the kernel before. Whose
+//! handshake has begun goes first, and no more are begun than [`crate::Config::handshakes_max`]: what waits beyond costs the bytes of
+//! its ClientHello. The login's deadline is the handshake's, too.
 
 use std::collections::VecDeque;
 
 use throng_reactor::{Reactor, Slot};
 use throng_wire::tls::{Established, Step, Table, Tls};
 
-use crate::limits::{HANDSHAKE_BYTES_MAX, HANDSHAKE_STEPS_PER_TURN};
+use crate::limits::{BUSY_TURNS_MAX, HANDSHAKE_BYTES_MAX};
 use crate::session::{Side, State};
 use crate::shard::Shard;
 use crate::spare::trim_queue;
@@ -43,6 +43,8 @@ pub(crate) struct Security {
     /// Sessions with bytes for a handshake that has begun, and for one that has not.
     begun: VecDeque<Slot>,
     fresh: VecDeque<Slot>,
+    /// Turns since the last step that had something else to do.
+    busy_turns: u32,
     /// Handshakes that have begun and are not over.
     under_way: usize,
     /// Sessions that rustls keeps whole.
@@ -190,10 +192,13 @@ impl<R: Reactor> Shard<R> {
         at
     }
 
-    /// Takes some steps of handshakes. True: there are more to take at once.
-    pub(crate) fn shake_hands(&mut self) -> bool {
-        for _ in 0..HANDSHAKE_STEPS_PER_TURN {
-            let Some(slot) = self.next_handshake() else { return false };
+    /// Takes a step of a handshake, if there is one and this turn has time for it. True: the next turn must not wait.
+    pub(crate) fn shake_hands(&mut self, is_busy: bool) -> bool {
+        self.security.busy_turns = if is_busy { self.security.busy_turns + 1 } else { BUSY_TURNS_MAX };
+        if self.security.busy_turns >= BUSY_TURNS_MAX
+            && let Some(slot) = self.next_handshake()
+        {
+            self.security.busy_turns = 0;
             self.step(slot);
         }
         !self.security.begun.is_empty() || self.may_begin() && !self.security.fresh.is_empty()
