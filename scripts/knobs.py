@@ -13,12 +13,12 @@ import resource
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from statistics import median
 
-HOME = Path(__file__).resolve().parent.parent
+import record
+
 LIBC = ctypes.CDLL(None, use_errno=True)
 CLONE_NEWNET = 0x40000000
 BACKLOG = Path("/proc/sys/net/core/netdev_max_backlog")
@@ -45,14 +45,6 @@ def in_namespace(measure):
     return json.loads(text)
 
 
-def table(title, about, head, rows):
-    print(f"\n## {title}\n\n{about}\n")
-    print("| " + " | ".join(head) + " |")
-    print("|" + " ---: |" * len(head))
-    for row in rows:
-        print("| " + " | ".join(str(cell) for cell in row) + " |")
-
-
 def pages():
     """Pages of TCP memory for each queue that holds unread bytes."""
     count = 1_000
@@ -77,7 +69,7 @@ def pages():
             rows.append([size, f"{(mem() - before) / count:.2f}", f"{1 + size / 4096:.2f}"])
         return rows
 
-    table("Pages of a queue", f"`mem` of /proc/net/sockstat for {count} connections over loopback whose reader does not read. The kernel "
+    record.table("Pages of a queue", f"`mem` of /proc/net/sockstat for {count} connections over loopback whose reader does not read. The kernel "
           "takes pages a few at a time for each core, so the figures are within some hundredths.",
           ["bytes unread", "pages each", "the rule: 1, and 1 for 4 KiB"], in_namespace(measure))
 
@@ -104,7 +96,7 @@ def connect():
         parts = [took[i * tenth:(i + 1) * tenth] for i in range(10)]
         return [[f"{i * 10} to {i * 10 + 10} %", f"{median(part):.0f}", f"{max(part):.0f}"] for i, part in enumerate(parts)]
 
-    table("connect() by how full the port range is", f"{ports} ports of one source address, all to one target; the time of the system call.",
+    record.table("connect() by how full the port range is", f"{ports} ports of one source address, all to one target; the time of the system call.",
           ["of the range taken", "median, us", "longest, us"], in_namespace(measure))
 
 
@@ -126,20 +118,13 @@ def rings():
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
     results = [(kib, fits(kib)) for kib in range(72, 100, 4)]
-    table("Locked memory of a ring", f"{entries} submissions, {completions} completions, as an ordinary user without CAP_IPC_LOCK.",
+    record.table("Locked memory of a ring", f"{entries} submissions, {completions} completions, as an ordinary user without CAP_IPC_LOCK.",
           ["RLIMIT_MEMLOCK, KiB", "io_uring_setup()"],
           [[kib, os.strerror(error) if error else "a ring"] for kib, error in results])
 
 
 def throng(*flags):
-    """The summary of `throng run FLAGS`."""
-    binary = Path(os.environ.get("CARGO_TARGET_DIR", HOME / "target")) / "release/throng"
-    with tempfile.TemporaryDirectory() as home:
-        command = [binary, "run", *flags, "--no-tui", "-q", "--force", "-o", f"{home}/run"]
-        ended = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        if ended.returncode not in (0, 98, 99):
-            sys.exit(f"{' '.join(map(str, command))}: {ended.stderr}")
-        return json.loads(Path(home, "run/summary.json").read_text())
+    return record.run("run", *flags, "--force")
 
 
 def defer():
@@ -150,7 +135,7 @@ def defer():
         for value in sorted(rates, reverse=turn % 2 == 1):
             rates[value].append(throng(*plan, "--defer-accept", value)["connections"]["connect_rate_per_s"])
     ratio = median(b / a for a, b in zip(rates["0s"], rates["1s"]))
-    table("Logins with TCP_DEFER_ACCEPT", f"`throng run {' '.join(plan)} --defer-accept T`, five each, in turns; the median ratio is {ratio:.2f}.",
+    record.table("Logins with TCP_DEFER_ACCEPT", f"`throng run {' '.join(plan)} --defer-accept T`, five each, in turns; the median ratio is {ratio:.2f}.",
           ["--defer-accept", "logins/s, median", "least", "most"],
           [[value, *(f"{f(all):.0f}" for f in (median, min, max))] for value, all in rates.items()])
 
@@ -166,7 +151,7 @@ def backlog():
                 rows.append([users, value, ", ".join(str(run.get("softnet_dropped", 0)) for run in runs)])
     finally:
         BACKLOG.write_text(before)
-    table("Packets beyond net.core.netdev_max_backlog", "`throng run pairs -c USERS -r 5k -d 2s -w 500ms`, three each: packets that the kernel dropped.",
+    record.table("Packets beyond net.core.netdev_max_backlog", "`throng run pairs -c USERS -r 5k -d 2s -w 500ms`, three each: packets that the kernel dropped.",
           ["users", "netdev_max_backlog", "dropped"], rows)
 
 
@@ -180,15 +165,10 @@ def main():
     if os.geteuid() != 0:
         sys.exit("network namespaces take root: sudo scripts/knobs.py")
     if {"defer", "backlog"} & set(names):
-        subprocess.run(["cargo", "build", "--release", "--locked", "-p", "throng-cli"], cwd=HOME, check=True)
-    cores = os.sysconf("SC_NPROCESSORS_ONLN")
-    gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    print(f"# What the rules of `throng tune` rest on\n\nLinux {os.uname().release}, {cores} cores, {gib:.0f} GiB; "
-          f"load average before {os.getloadavg()[0]:.2f}.\n\n```\nscripts/knobs.py {' '.join(sys.argv[1:])}\n```".replace(" \n```", "\n```"))
-    sys.stdout.flush()
+        record.build("throng-cli")
+    record.begin("What the rules of `throng tune` rest on", f"scripts/knobs.py {' '.join(sys.argv[1:])}")
     for name in names:
         PARTS[name]()
-        sys.stdout.flush()
 
 
 if __name__ == "__main__":
