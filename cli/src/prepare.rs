@@ -232,6 +232,7 @@ pub(crate) fn target(
         reconnects: plan.storm.as_ref().map_or(0, |storm| (storm.share * connections as f64).ceil() as u64),
         rate_per_s: plan.rate_per_s,
         payload_bytes: plan.payload_bytes,
+        tls: false,
         sockets: Sockets::default(),
         connect_rate_per_s: connections as f64 / plan.ramp.lasts().as_secs_f64().max(1e-3),
         server: server.map(serve),

@@ -54,11 +54,17 @@ impl Sized {
         let sources = prepare::sources(&[server], &plan, &engine, local.generator.source_ip)?;
         let target = Target {
             sockets: sockets(&local.server),
+            tls: local.tls.tls,
             ..prepare::target(&plan, Some((shards, holder)), (threads, users), &sources)
         };
         Ok(Sized { plan, backend, split, shards, threads, engine, sources, target, machine })
     }
 }
+
+const _: () = assert!(
+    throng_tune::limits::TLS_BYTES_PER_END as usize >= size_of::<throng_wire::tls::Tls>() + 8,
+    "a plan counts what a connection with TLS takes"
+);
 
 /// What the server asks of its sockets.
 fn sockets(flags: &ServerFlags) -> Sockets {

@@ -53,6 +53,14 @@ pub struct Config {
     pub epoch: u32,
 }
 
+impl Config {
+    /// Whether clients of this listener speak TLS: those of `listen` come first.
+    pub(crate) fn speaks_tls(&self, listener: u16) -> bool {
+        let place = usize::from(listener).checked_sub(self.listen.len());
+        place.is_some_and(|place| place < self.listen_tls.len())
+    }
+}
+
 impl Default for Config {
     fn default() -> Config {
         Config {

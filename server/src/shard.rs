@@ -283,7 +283,7 @@ impl<R: Reactor> Shard<R> {
         self.figures.logging_in += 1;
         debug_assert_eq!(slot.reactor(), self.me, "a shard has its reactor's number");
         self.sessions.insert(slot, Session::new(self.heard_now()));
-        if usize::from(listener) >= self.shared.config.listen.len() {
+        if self.shared.config.speaks_tls(listener) {
             self.secure(slot);
         }
         if self.figures.logging_in > self.shared.config.logins_max as u64 {

@@ -14,6 +14,9 @@ pub const KERNEL_BYTES_PER_PORT: u64 = 120;
 /// User-space memory of one idle connection, either side, all in: the budget of both.
 pub const USER_BYTES_PER_END: u64 = 128;
 
+/// What TLS adds to that: keys, numbers and their place in a table.
+pub const TLS_BYTES_PER_END: u64 = 248;
+
 /// User-space memory that one page of page tables describes, over its bytes: 512 pages of 4 KiB by 4 KiB.
 pub const PAGE_TABLE_SHARE: u64 = 512;
 

@@ -4,7 +4,7 @@ use crate::limits::{
     BYTES_PER_RING, BYTES_PER_RING_PLACE, BYTES_PER_THREAD, CONNECTIONS_PER_RING, FILES_RESERVED_PER_TABLE,
     FRAME_OVERHEAD_BYTES, KERNEL_BYTES_PER_END_EPOLL, KERNEL_BYTES_PER_END_IO_URING, KERNEL_BYTES_PER_PORT,
     MEMORY_RESERVE_BYTES, MEMORY_RESERVE_DIVISOR, PAGE_BYTES, PAGE_TABLE_SHARE, TABLE_HEADROOM, THREADS_MAX,
-    USER_BYTES_PER_END,
+    TLS_BYTES_PER_END, USER_BYTES_PER_END,
 };
 use crate::target::{Backend, Target};
 
@@ -74,7 +74,8 @@ impl Memory {
             };
             let port = if name == "generator" && side.has_sockets() { KERNEL_BYTES_PER_PORT } else { 0 };
             memory.kernel += target.connections * (per_end + port);
-            memory.user += target.connections * USER_BYTES_PER_END;
+            let tls = if target.tls { TLS_BYTES_PER_END } else { 0 };
+            memory.user += target.connections * (USER_BYTES_PER_END + tls);
             memory.rings += rings * (BYTES_PER_RING + files.min(CONNECTIONS_PER_RING) * BYTES_PER_RING_PLACE);
             memory.threads += side.threads * BYTES_PER_THREAD;
         }
@@ -145,6 +146,16 @@ mod tests {
         let memory = Memory::of(&target, 20_000);
         assert_eq!((memory.kernel, memory.user), (20_900_000_000, 1_280_000_000));
         assert_eq!((target.endpoints(), target.rings(20_000)), (5_000_000, 306));
+    }
+
+    #[test]
+    fn with_tls_each_end_has_its_keys_in_user_space() {
+        let side = Side { threads: 1, fullest: 1_000, backend: Backend::UserSpace };
+        let plain = Target { server: Some(side), ..Target::of(1_000) };
+        let [plain, secure] =
+            [plain, Target { tls: true, ..plain }].map(|target| Memory::of(&target, 20_000));
+        assert_eq!((plain.user, secure.user), (128_000, 376_000));
+        assert_eq!(plain.kernel, secure.kernel);
     }
 
     #[test]

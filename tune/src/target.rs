@@ -86,6 +86,8 @@ pub struct Target {
     pub rate_per_s: f64,
     /// Bytes of a message.
     pub payload_bytes: u64,
+    /// Whether both sides speak TLS.
+    pub tls: bool,
     /// How its sockets are set.
     pub sockets: Sockets,
     /// New connections per second, at the steepest.
@@ -104,6 +106,7 @@ impl Target {
             reconnects: 0,
             rate_per_s: 0.0,
             payload_bytes: 0,
+            tls: false,
             sockets: Sockets::default(),
             connect_rate_per_s: 0.0,
             server: None,

@@ -76,6 +76,7 @@ fn target(connections: u64, threads: u64) -> Target {
     let side = Side { threads, fullest: fullest_thread(connections, threads), backend: Backend::Epoll };
     let sources = Sources { addresses: connections.div_ceil(8_000), targets: 1, loopback: true };
     Target {
+        tls: false,
         connections,
         reconnects: 0,
         rate_per_s: 1_000.0,

@@ -84,7 +84,7 @@ pub(crate) fn load(args: &LoadArgs) -> Outcome {
     let tls = tls::client(&args.tls, &args.trust, &args.target, plan.protocol == Protocol::Native)?;
     let server = Server::find(&args.figures, &targets, &mine)?;
     let here = server.shards_here().map(|shards| (shards, prepare::holder(&selected)));
-    let wanted = prepare::target(&plan, here, (threads, users), &sources);
+    let wanted = Target { tls: args.tls.tls, ..prepare::target(&plan, here, (threads, users), &sources) };
     let advice = match &args.told {
         // `run` has looked, when its server had not taken its share yet.
         Some(told) => told.warnings.clone(),

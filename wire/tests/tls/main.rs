@@ -1,5 +1,5 @@
 //! TLS of ours with ourselves and with other people's, and what becomes of everything that goes wrong.
-#![allow(clippy::unwrap_used)] // in tests a panic with its line is the message
+#![allow(clippy::needless_pass_by_value, clippy::unwrap_used)] // in tests a panic with its line is the message
 
 mod differential;
 mod handshakes;
