@@ -107,6 +107,9 @@ pub const RING_CONNECTIONS: u64 = throng_reactor::limits::TABLE_MAX as u64;
 /// Descriptors of a worker that are not connections: wakers, ring, timer, logs.
 pub const RESERVED_FILES: u64 = 64;
 
+/// The shortest time of which it is told how much of it a thread was busy: the kernel accounts in ticks of up to 10 ms.
+pub const SHARE_WINDOW_MIN: Duration = Duration::from_millis(100);
+
 /// Turns with something to do before a step of a handshake (TLS), at most. One takes some 100 us, for so long messages wait.
 pub const BUSY_TURNS_MAX: u32 = 4;
 

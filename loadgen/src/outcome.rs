@@ -10,6 +10,7 @@ use throng_report::{Histogram, Summary};
 
 use crate::gate::{EarlyEnd, Times};
 use crate::ledger::{Ledger, Missing};
+use crate::limits::SHARE_WINDOW_MIN;
 use crate::scenario::Kind;
 
 /// The distributions of one worker, or of all.
@@ -99,7 +100,7 @@ pub struct TlsCounts {
     pub resumed: u64,
     /// Users by what they agreed on with the server: version and suite.
     pub agreed: BTreeMap<(&'static str, &'static str), u64>,
-    /// Users whose connection rustls keeps whole, at the end.
+    /// Users whose connection rustls keeps whole, when everybody is asked to leave.
     pub whole: u64,
 }
 
@@ -515,15 +516,16 @@ fn messages(ledger: &Ledger, window_s: f64) -> Messages {
 fn generator(all: &Record, threads: u64, run: &Run, uses: &[ThreadUse]) -> Generator {
     let seconds = |nanos: u64| nanos as f64 / 1e9;
     let measured = uses.iter().any(|thread| thread.wall_ns > 0);
+    let long_enough = |thread: &&ThreadUse| u128::from(thread.wall_ns) >= SHARE_WINDOW_MIN.as_nanos();
     let mut cores: BTreeMap<usize, f64> = BTreeMap::new();
-    for thread in uses.iter().filter(|thread| thread.wall_ns > 0) {
+    for thread in uses.iter().filter(long_enough) {
         if let Some(cpu) = thread.cpu {
             *cores.entry(cpu).or_default() += thread.cpu_ns as f64 / thread.wall_ns as f64;
         }
     }
     let threads_busy = uses
         .iter()
-        .filter(|thread| thread.wall_ns > 0)
+        .filter(long_enough)
         .map(|thread| (thread.cpu_ns + thread.run_queue_ns) as f64 / thread.wall_ns as f64);
     Generator {
         engine: run.engine.to_owned(),

@@ -12,6 +12,7 @@ use throng_loadgen::{Overrides, Plan, PortRange, Reconnect, Scenario, Sources, s
 use throng_reactor::sim::{Faults, Sim, World};
 use throng_reactor::{Config, Reactor};
 use throng_server::{Config as ServerConfig, Figures, Mailboxes, Progress, Shard, ShardFigures, Shared};
+use throng_wire::tls::{self, Setup, Versions};
 
 const SHARDS: usize = 3;
 const WORKERS: usize = 2;
@@ -31,12 +32,14 @@ struct Played {
 
 /// Plays a plan from the first connect to the end of the server's drain.
 fn play(seed: u64, faults: Faults, scenario: &Scenario, overrides: &Overrides) -> Played {
-    play_on(ServerConfig::default(), None, seed, faults, scenario, overrides)
+    play_on(ServerConfig::default(), None, None, seed, faults, scenario, overrides)
 }
 
-/// As [`play`], on a server with these settings, whose shards sleep one after the other for so many steps each.
+/// As [`play`], on a server with these settings, whose shards sleep one after the other for so many steps each, and with users who
+/// speak TLS if they have a setup for it.
 fn play_on(
     config: ServerConfig,
+    tls: Option<&Setup>,
     naps: Option<u64>,
     seed: u64,
     faults: Faults,
@@ -67,8 +70,15 @@ fn play_on(
     let sources = Sources::plan(&[target], plan.connections, ports, None).unwrap();
     let mut workers: Vec<Option<Worker<Sim>>> = Vec::new();
     for (number, sim) in sims.into_iter().enumerate() {
-        let worker =
-            Worker::new(sim, number, Arc::clone(&plan), Arc::clone(&shared), sources.clone(), 1000, None);
+        let worker = Worker::new(
+            sim,
+            number,
+            Arc::clone(&plan),
+            Arc::clone(&shared),
+            sources.clone(),
+            1000,
+            tls.cloned(),
+        );
         workers.push(Some(worker));
     }
 
@@ -265,13 +275,59 @@ fn full_mailboxes_pause_and_refuse_and_lose_nothing() {
     let overrides = Overrides { rate_per_s: Some(5000.0), connections: Some(200), ..small(1) };
     let (mut full, mut paused, mut refused) = (0, 0, 0);
     for seed in 0..10 {
-        let played = play_on(config.clone(), Some(60), seed, Faults::default(), &pairs(), &overrides);
+        let played = play_on(config.clone(), None, Some(60), seed, Faults::default(), &pairs(), &overrides);
         keeps_its_promises(seed, &played);
         full += played.server.mailbox_full;
         paused += played.server.mailbox_paused_sessions;
         refused += played.server.messages_refused;
     }
     assert!(full > 0 && paused > 0 && refused > 0, "full {full}, paused {paused}, refused {refused}");
+}
+
+/// A server with TLS and resumption, and what its users need for it.
+fn secure(versions: Versions) -> (ServerConfig, Setup) {
+    let made = rcgen::generate_simple_self_signed(["chat.example".to_owned()]).unwrap();
+    let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    let tickets = tls::Tickets::new().unwrap();
+    // 2030: a certificate of rcgen holds then.
+    let server =
+        tls::server(certificate.as_bytes(), key.as_bytes(), versions, Some(&tickets), 1_893_456_000).unwrap();
+    let trust = tls::Trust::Roots(tls::certificates(certificate.as_bytes()).unwrap());
+    let client = tls::client("chat.example", trust, versions, true, true).unwrap();
+    let listen_tls = vec!["10.0.0.1:7400".parse().unwrap()];
+    (ServerConfig { listen_tls, tls: Some(server), handshakes_max: 8, ..ServerConfig::default() }, client)
+}
+
+#[test]
+fn users_with_tls_lose_nothing_on_a_rough_network() {
+    for (seed, versions) in (0..).zip([Versions::Tls12, Versions::Tls13].repeat(5)) {
+        let (config, tls) = secure(versions);
+        let played = play_on(config, Some(&tls), None, seed, Faults::rough(), &pairs(), &small(seed));
+        keeps_its_promises(seed, &played);
+        let (outcome, server) = (&played.outcome, &played.server);
+        assert_eq!(outcome.messages.delivered, outcome.messages.sent, "seed {seed}");
+        assert_eq!((outcome.connections.established, outcome.connections.lost), (40, 0), "seed {seed}");
+        let counts = outcome.tls.as_ref().unwrap();
+        assert_eq!((counts.full + counts.resumed, counts.whole), (40, 0), "seed {seed}: {counts:?}");
+        assert_eq!(server.handshakes_full + server.handshakes_resumed, 40, "seed {seed}");
+        let left =
+            (server.tls_sessions, server.tls_whole, server.handshakes_under_way, server.handshakes_queued);
+        assert_eq!((left, server.tls_truncated), ((0, 0, 0, 0), 0), "seed {seed}: everybody said goodbye");
+    }
+}
+
+#[test]
+fn connections_with_tls_that_die_at_any_moment_leave_nothing_behind() {
+    for (seed, versions) in (0..).zip([Versions::Tls12, Versions::Tls13].repeat(10)) {
+        let (config, tls) = secure(versions);
+        let played = play_on(config, Some(&tls), None, seed, Faults::hostile(), &pairs(), &small(seed));
+        keeps_its_promises(seed, &played);
+        let server = &played.server;
+        let left =
+            (server.tls_sessions, server.tls_whole, server.handshakes_under_way, server.handshakes_queued);
+        assert_eq!((left, server.tls_bytes), ((0, 0, 0, 0), 0), "seed {seed}");
+        assert_eq!((server.closed_bad_record, server.handshakes_failed), (0, 0), "seed {seed}: {server:?}");
+    }
 }
 
 #[test]

@@ -121,6 +121,8 @@ figures! {
     closed_handshake_timeout,
     /// Connections closed because of a record that was not sealed for them, or not allowed then.
     closed_bad_record,
+    /// Connections closed because their key had sealed as many records as it may, and TLS 1.2 has no other.
+    closed_key_used_up,
     /// Connections that ended without the goodbye of TLS.
     tls_truncated,
     /// Connections turned away because too many were logging in.

@@ -177,6 +177,11 @@ impl Partials {
         true
     }
 
+    /// Takes back a buffer of [`Partials::take`].
+    pub(crate) fn give_back(&mut self, bytes: Vec<u8>) {
+        self.spares.give_back(bytes);
+    }
+
     /// Gives up what a session kept.
     pub(crate) fn remove(&mut self, side: &mut Side) {
         if let Some(bytes) = self.take(side) {

@@ -146,7 +146,7 @@ pub struct Shard<R> {
     /// Where the sweep over idle sessions goes on, and when.
     pub(crate) sweep_index: usize,
     pub(crate) sweep_at: Nanos,
-    /// Letters were left for the next turn, which must not wait.
+    /// Letters or handshakes were left for the next turn, which must not wait.
     hurry: bool,
     start: Nanos,
     pub(crate) now: Nanos,
@@ -262,7 +262,8 @@ impl<R: Reactor> Shard<R> {
             Event::Accepted { slot, listener } => self.accepted(slot, listener),
             Event::Closed { slot, error } => self.closed(slot, error.is_some()),
             Event::Eof { slot } => {
-                if let Some(side) = self.sessions.get(slot).map(|session| session.tls) {
+                let stays = |session: &&Session| session.state != State::Leaving;
+                if let Some(side) = self.sessions.get(slot).filter(stays).map(|session| session.tls) {
                     self.note_end(side);
                 }
                 self.ended(slot);
@@ -451,24 +452,37 @@ impl<R: Reactor> Shard<R> {
 
     /// Sends what waits, for every session that has something and no send in flight.
     fn flush(&mut self) {
+        while !self.dirty.is_empty() {
+            self.flush_listed();
+        }
+    }
+
+    fn flush_listed(&mut self) {
         let mut dirty = std::mem::take(&mut self.dirty);
+        let mut used_up = Vec::new();
         for slot in dirty.drain(..) {
             let Some(session) = self.sessions.get_mut(slot) else { continue };
             let mut goes_on = true;
             let seal = |text: &mut Vec<u8>| goes_on = self.security.seal(session.tls, text);
             let buffer = self.outboxes.flush(&mut session.outbox, seal);
-            let (is_sent, leaves) = (buffer.is_some(), session.state == State::Leaving);
+            // The last word is with the reactor, or there was none.
+            let parts = buffer.is_some() || session.outbox.index().is_none();
+            let leaves = session.state == State::Leaving;
             if let Some(buffer) = buffer {
                 self.reactor.send(slot, buffer);
             }
-            if !goes_on {
-                self.part_with(slot);
-            }
-            if leaves && is_sent {
+            if leaves && parts {
                 self.part(slot);
+            } else if !goes_on {
+                used_up.push(slot);
             }
         }
         self.dirty = dirty;
+        // To part with one tells others, who are listed by that.
+        for slot in used_up {
+            self.figures.closed_key_used_up += 1;
+            self.part_with(slot);
+        }
     }
 
     fn sent(&mut self, slot: Slot, buffer: Vec<u8>, result: &io::Result<()>) {
@@ -476,10 +490,14 @@ impl<R: Reactor> Shard<R> {
         // After a failed send `Closed` follows, and with it the end of this outbox.
         if self.outboxes.sent(&mut session.outbox, buffer) && result.is_ok() {
             self.dirty.push(slot);
-        } else if session.state == State::Leaving {
-            self.part(slot);
-        } else if session.tls != Side::NONE {
+            return;
+        }
+        let (leaves, is_secure) = (session.state == State::Leaving, session.tls != Side::NONE);
+        if is_secure && result.is_ok() {
             self.speak(slot);
+        }
+        if leaves && self.sessions.get(slot).is_some_and(|session| session.outbox.index().is_none()) {
+            self.part(slot);
         }
     }
 

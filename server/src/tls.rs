@@ -10,7 +10,7 @@
 //! A step of a handshake takes as long as a hundred messages, so a shard takes one only in a turn that has nothing else to do, or
 //! after [`BUSY_TURNS_MAX`] that had: a storm of clients waits for those who chat, whose answers are with the kernel before. Whose
 //! handshake has begun goes first, and no more are begun than [`crate::Config::handshakes_max`]: what waits beyond costs the bytes of
-//! its ClientHello. The login's deadline is the handshake's, too.
+//! its ClientHello, and of all together no more is kept than of frames without an end. The login's deadline is the handshake's, too.
 
 use std::collections::VecDeque;
 
@@ -25,7 +25,7 @@ use crate::spare::trim_queue;
 /// One session's TLS.
 pub(crate) struct Secured {
     tls: Tls,
-    /// The beginning of a record.
+    /// The beginning of a record, or what waits for a step of the handshake.
     partial: Side,
     /// It queues for a step.
     is_queued: bool,
@@ -67,17 +67,14 @@ impl Security {
         Some(result)
     }
 
-    /// Keeps bytes of a handshake, and queues its session for a step. True: nothing more is to be read before it.
-    fn put(&mut self, slot: Slot, side: Side, bytes: &[u8]) -> bool {
-        let Some(secured) = self.get(side) else { return false };
+    /// Queues a session for a step of its handshake.
+    fn queue(&mut self, slot: Slot, side: Side) {
+        let Some(secured) = self.get(side) else { return };
         let has_begun = secured.tls.is_shaking_hands();
-        let holds =
-            secured.tls.put(bytes) > HANDSHAKE_BYTES_MAX && !std::mem::replace(&mut secured.is_held, true);
         if !std::mem::replace(&mut secured.is_queued, true) {
             let queue = if has_begun { &mut self.begun } else { &mut self.fresh };
             queue.push_back(slot);
         }
-        holds
     }
 
     /// Whether TLS has something to say on a session though nobody else has.
@@ -120,10 +117,7 @@ impl<R: Reactor> Shard<R> {
     pub(crate) fn sealed(&mut self, slot: Slot, side: Side, data: &mut [u8]) {
         let Some(secured) = self.security.get(side) else { return };
         if !secured.tls.is_established() {
-            if self.security.put(slot, side, data) {
-                self.reactor.pause(slot);
-            }
-            return;
+            return self.wait_for_step(slot, side, data);
         }
         let partial = self.partials.take(&mut secured.partial);
         match partial {
@@ -137,6 +131,19 @@ impl<R: Reactor> Shard<R> {
                 bytes.drain(..used);
                 self.keep_sealed(slot, side, bytes);
             }
+        }
+    }
+
+    /// Keeps bytes of a handshake, and queues its session for a step.
+    fn wait_for_step(&mut self, slot: Slot, side: Side, data: &[u8]) {
+        let Some(secured) = self.security.get(side) else { return };
+        let mut bytes = self.partials.take(&mut secured.partial).unwrap_or_else(|| self.partials.spare());
+        bytes.extend_from_slice(data);
+        let holds = bytes.len() > HANDSHAKE_BYTES_MAX && !std::mem::replace(&mut secured.is_held, true);
+        self.keep_sealed(slot, side, bytes);
+        self.security.queue(slot, side);
+        if holds {
+            self.reactor.pause(slot);
         }
     }
 
@@ -168,7 +175,7 @@ impl<R: Reactor> Shard<R> {
                 return bytes.len();
             };
             match opened {
-                Ok(None) => return at,
+                Ok(None) => break,
                 Ok(Some(opened)) => {
                     if !opened.text.is_empty() {
                         self.text(slot, &bytes[at..][opened.text]);
@@ -232,7 +239,13 @@ impl<R: Reactor> Shard<R> {
         if std::mem::take(&mut secured.is_held) {
             self.reactor.resume(slot);
         }
-        let Some(step) = self.security.on(side, |tls| tls.step(&setup)) else { return };
+        let arrived = self.partials.take(&mut secured.partial).unwrap_or_default();
+        let step = self.security.on(side, |tls| {
+            tls.put(&arrived);
+            tls.step(&setup)
+        });
+        self.partials.give_back(arrived);
+        let Some(step) = step else { return };
         match step {
             Ok(Step::Waiting) => self.speak(slot),
             Ok(Step::Established(established)) => self.established(slot, side, established),

@@ -17,7 +17,7 @@ pub(crate) struct TlsFlags {
     #[arg(long, value_name = "VERSION", default_value = "auto", requires = "tls")]
     pub(crate) tls_version: VersionName,
 
-    /// Give tickets, and resume with them: only a client's first handshakes then take a certificate
+    /// Give tickets, and resume with them where there is one: all users share up to 32,768, and each handshake gives one
     #[arg(long, requires = "tls")]
     pub(crate) resumption: bool,
 }

@@ -352,7 +352,7 @@ mod tests {
         assert_eq!(summary.warnings.len(), 5, "{:?}", summary.warnings);
         let text = throng_report::text::render(&summary, false);
         let named = text.lines().filter(|line| line.contains(" +1   ")).count();
-        assert_eq!(named, 19, "{text}");
+        assert_eq!(named, 20, "{text}");
     }
 
     #[test]

@@ -142,8 +142,11 @@ impl Crowd {
             State::Closing | State::Gone => return,
         }
         self.write_off(user);
-        self.users[user as usize].state = State::Closing;
-        if !self.says_goodbye(user) {
+        let record = &mut self.users[user as usize];
+        let was_ready = std::mem::replace(&mut record.state, State::Closing) == State::Ready;
+        // Who is not in has nothing to say but why, and who waits for the server to read says nothing more.
+        let is_heard = !record.flags.has(Flags::IN_FLIGHT) && (was_ready || self.has_last_words(user));
+        if !(is_heard && self.says_goodbye(user)) {
             self.closes.push(user);
         }
     }
@@ -218,6 +221,7 @@ impl Crowd {
 
     /// From here on, connections end because the plan says so, and what is under way stays without an outcome.
     pub(crate) fn leave(&mut self) {
+        self.count_whole();
         self.leaving = true;
         for user in 0..self.begun() {
             if self.state(user) == State::Ready {

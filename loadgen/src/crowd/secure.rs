@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use throng_reactor::{Nanos, Reactor};
+use throng_reactor::{Nanos, Reactor, Slot};
 use throng_wire::tls::{Established, Setup, Step, Table, Tls, Version};
 
 use super::Crowd;
@@ -18,8 +18,8 @@ use crate::user::{State, User};
 pub(super) struct Security {
     setup: Setup,
     table: Table<Secured>,
-    /// Users whose handshake can go on.
-    queue: VecDeque<u32>,
+    /// Connections whose handshake can go on.
+    queue: VecDeque<Slot>,
     counts: TlsCounts,
 }
 
@@ -36,10 +36,11 @@ impl Security {
         Security { setup, table: Table::default(), queue: VecDeque::new(), counts: TlsCounts::default() }
     }
 
-    fn queue(&mut self, user: u32, place: u32) {
-        if let Some(secured) = self.table.get_mut(place).filter(|secured| !secured.is_queued) {
+    fn queue(&mut self, slot: Option<Slot>, place: u32) {
+        let secured = self.table.get_mut(place).filter(|secured| !secured.is_queued);
+        if let (Some(secured), Some(slot)) = (secured, slot) {
             secured.is_queued = true;
-            self.queue.push_back(user);
+            self.queue.push_back(slot);
         }
     }
 }
@@ -57,7 +58,7 @@ impl Crowd {
         let record = &mut self.users[user as usize];
         record.state = State::Securing;
         record.tls = place;
-        security.queue(user, place);
+        security.queue(record.slot, place);
     }
 
     /// Bytes came from the server.
@@ -76,7 +77,7 @@ impl Crowd {
             if secured.tls.put(bytes) > HANDSHAKE_BYTES_MAX {
                 return self.end(user, "TLS: the server said too much for a handshake");
             }
-            return security.queue(user, place);
+            return security.queue(self.users[user as usize].slot, place);
         }
         let held = std::mem::replace(&mut secured.partial, NOBODY);
         if held == NOBODY {
@@ -144,8 +145,10 @@ impl Crowd {
     /// Takes one handshake a step further; false when there was none to take.
     pub(crate) fn step(&mut self, reactor: &impl Reactor) -> bool {
         let Some(security) = &mut self.security else { return false };
-        let Some(user) = security.queue.pop_front() else { return false };
+        let Some(slot) = security.queue.pop_front() else { return false };
+        let Some(user) = self.user_of(slot) else { return true };
         let place = self.users[user as usize].tls;
+        let Some(security) = &mut self.security else { return true };
         let Some(secured) = security.table.get_mut(place) else { return true };
         secured.is_queued = false;
         if self.users[user as usize].state != State::Securing {
@@ -189,6 +192,11 @@ impl Crowd {
         }
     }
 
+    /// Whether TLS has something to say that nobody asked for: why a connection ended.
+    pub(super) fn has_last_words(&mut self, user: u32) -> bool {
+        self.tls(user).is_some_and(|secured| secured.tls.wants_to_send())
+    }
+
     /// Whether a user who is closing has something to say before its connection goes; then it does.
     pub(super) fn says_goodbye(&mut self, user: u32) -> bool {
         let Some(secured) = self.tls(user) else { return false };
@@ -224,10 +232,14 @@ impl Crowd {
 
     /// What became of handshakes; `None` without TLS.
     pub(crate) fn tls_counts(&self) -> Option<TlsCounts> {
-        let security = self.security.as_ref()?;
+        self.security.as_ref().map(|security| security.counts.clone())
+    }
+
+    /// Counts, before everybody leaves, whose connection rustls keeps whole.
+    pub(super) fn count_whole(&mut self) {
+        let Some(security) = &mut self.security else { return };
         let is_whole =
             |user: &&User| security.table.get(user.tls).is_some_and(|secured| secured.tls.is_whole());
-        let whole = self.users.iter().filter(is_whole).count() as u64;
-        Some(TlsCounts { whole, ..security.counts.clone() })
+        security.counts.whole = self.users.iter().filter(is_whole).count() as u64;
     }
 }

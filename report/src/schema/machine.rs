@@ -101,7 +101,7 @@ pub struct Tls {
     /// Handshakes per second of the server's CPU, from before the first connection to while all were held: logins and all else that the
     /// server did then are in it.
     pub handshakes_per_cpu_s: Option<f64>,
-    /// Users whose connection was kept whole by the TLS library at the end, because the compact form could not serve.
+    /// Users whose connection was kept whole by the TLS library when everybody was asked to leave, because the compact form could not serve.
     pub whole: u64,
 }
 

@@ -50,6 +50,7 @@ fn of_server(counter: &str) -> Option<&'static str> {
         "closed_by_reset" => "reset: told to go, and did not in time",
         "closed_handshake_timeout" => "closed: no handshake in time",
         "closed_idle" => "closed: nothing was heard for too long",
+        "closed_key_used_up" => "closed: a key of TLS 1.2 had sealed all that it may",
         "closed_login_timeout" => "closed: no login in time",
         "closed_no_room" => "closed: too much waited for all clients of a shard",
         "closed_slow_reader" => "closed: the client read too slowly",

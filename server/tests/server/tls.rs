@@ -161,6 +161,26 @@ fn a_handshake_that_stops_at_any_byte_is_ended_in_time() {
 }
 
 #[test]
+fn whoever_goes_in_the_middle_of_a_handshake_goes_at_once() {
+    let patient = Config { linger: PATIENCE, login_timeout: PATIENCE, ..Config::default() };
+    on_every_secure_server(&patient, |server| {
+        let mut hello = Vec::new();
+        let name = ServerName::try_from(NAME).unwrap();
+        ClientConnection::new(config(BOTH[1], known()), name).unwrap().write_tls(&mut hello).unwrap();
+        for end in [3, hello.len() / 2, hello.len()] {
+            let mut stream = TcpStream::connect(address(server)).unwrap();
+            stream.write_all(&hello[..end]).unwrap();
+            stream.shutdown(std::net::Shutdown::Write).unwrap();
+            let mut answer = Vec::new();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            stream.read_to_end(&mut answer).unwrap();
+        }
+        wait_until(server, "all are gone", |figures| figures.connections == 0);
+        assert_eq!(server.figures().total().closed_by_reset, 0, "nobody had to be reset");
+    });
+}
+
+#[test]
 fn a_record_that_was_not_sealed_for_a_session_ends_it() {
     on_every_secure_server(&impatient(), |server| {
         for version in BOTH {

@@ -37,6 +37,11 @@ impl Error {
         }
     }
 
+    /// More of a handshake than any honest one has.
+    pub(super) fn endless() -> Error {
+        Error { alert: None, why: Why::Text("a handshake without end") }
+    }
+
     /// What rustls found, which has written its own alert.
     pub(super) fn handshake(error: rustls::Error) -> Error {
         match error {

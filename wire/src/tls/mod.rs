@@ -24,6 +24,7 @@ mod error;
 mod half;
 mod header;
 mod records;
+mod resume;
 mod secrets;
 mod setup;
 mod suite;
@@ -49,6 +50,8 @@ enum State {
     Fresh(Vec<u8>),
     /// Shakes hands, or stays with rustls; and what has arrived.
     Whole(Box<(Whole, Vec<u8>)>),
+    /// Established, and rustls' last words are to be sent before anything else.
+    Parting(Box<(Records, Vec<u8>)>),
     /// Established.
     Compact(Records),
     /// It never began.
@@ -75,8 +78,6 @@ pub struct Established {
     pub version: Version,
     /// The suite, as IANA names it.
     pub suite: &'static str,
-    /// Both named Throng's protocol ([`PROTOCOL`]).
-    pub names_protocol: bool,
 }
 
 impl Default for Tls {
@@ -96,7 +97,7 @@ impl Tls {
         match &self.0 {
             State::Fresh(_) | State::Failed => false,
             State::Whole(both) => both.0.is_established(),
-            State::Compact(_) => true,
+            State::Parting(_) | State::Compact(_) => true,
         }
     }
 
@@ -114,6 +115,7 @@ impl Tls {
     pub fn suite(&self) -> Option<Suite> {
         match &self.0 {
             State::Compact(records) => Some(records.suite()),
+            State::Parting(both) => Some(both.0.suite()),
             _ => None,
         }
     }
@@ -129,7 +131,7 @@ impl Tls {
                 both.1.extend_from_slice(bytes);
                 both.1.len()
             }
-            State::Compact(_) | State::Failed => {
+            State::Parting(_) | State::Compact(_) | State::Failed => {
                 debug_assert!(false, "the handshake is over: records are opened");
                 0
             }
@@ -163,13 +165,15 @@ impl Tls {
         if !whole.is_established() {
             return Ok(Step::Waiting);
         }
-        Ok(Step::Established(Established {
+        let established = Established {
             rest: std::mem::take(kept),
             is_resumed: whole.is_resumed(),
             version: whole.version(),
             suite: whole.suite(),
-            names_protocol: whole.protocol() == Some(PROTOCOL),
-        }))
+        };
+        // Before anything else is read: what comes behind a handshake may change the keys.
+        self.compact();
+        Ok(Step::Established(established))
     }
 
     /// Opens the first record in `bytes`, in place; `None` while it has not arrived whole. Call it for an established connection.
@@ -180,6 +184,7 @@ impl Tls {
         self.compact();
         match &mut self.0 {
             State::Compact(records) => records.open(bytes),
+            State::Parting(both) => both.0.open(bytes),
             State::Whole(both) => both.0.open(bytes),
             State::Fresh(_) | State::Failed => Ok(None),
         }
@@ -189,6 +194,7 @@ impl Tls {
     pub fn wants_to_send(&self) -> bool {
         match &self.0 {
             State::Compact(records) => records.wants_to_send(),
+            State::Parting(_) => true,
             State::Whole(both) => both.0.wants_to_send(),
             State::Fresh(_) | State::Failed => false,
         }
@@ -200,8 +206,16 @@ impl Tls {
     /// # Errors
     /// No key may seal as much; what is then in `text` is to be sent nevertheless, and ends the connection.
     pub fn seal(&mut self, text: &mut Vec<u8>) -> Result<(), Error> {
-        if !self.wants_to_send() {
-            self.compact();
+        self.compact();
+        if let State::Parting(both) = &mut self.0 {
+            let result = both.0.seal(text);
+            let mut words = std::mem::take(&mut both.1);
+            words.append(text);
+            *text = words;
+            if let State::Parting(both) = std::mem::replace(&mut self.0, State::Failed) {
+                self.0 = State::Compact(both.0);
+            }
+            return result;
         }
         match &mut self.0 {
             State::Compact(records) => records.seal(text),
@@ -212,7 +226,7 @@ impl Tls {
                 );
                 both.0.seal(text)
             }
-            State::Fresh(_) | State::Failed => {
+            State::Fresh(_) | State::Failed | State::Parting(_) => {
                 text.clear();
                 Ok(())
             }
@@ -223,6 +237,7 @@ impl Tls {
     pub fn close(&mut self) {
         match &mut self.0 {
             State::Compact(records) => records.close(),
+            State::Parting(both) => both.0.close(),
             State::Whole(both) => both.0.close(),
             State::Fresh(_) | State::Failed => {}
         }
@@ -235,7 +250,13 @@ impl Tls {
             return;
         }
         if let State::Whole(both) = std::mem::replace(&mut self.0, State::Failed) {
-            self.0 = State::Compact(both.0.compact());
+            let (mut whole, _) = *both;
+            let words = whole.take_out();
+            let records = whole.compact();
+            self.0 = match words.is_empty() {
+                true => State::Compact(records),
+                false => State::Parting(Box::new((records, words))),
+            };
         }
     }
 }

@@ -16,6 +16,7 @@ use rustls::{
 };
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use super::resume::Memory;
 use super::secrets::Catch;
 
 /// How both name Throng's protocol when they agree on what to speak (ALPN). A client that names nothing is welcome, too.
@@ -227,9 +228,8 @@ pub fn client(
     }
     config.enable_secret_extraction = true;
     config.key_log = Arc::new(Catch);
-    if !resumes {
-        config.resumption = Resumption::disabled();
-    }
+    config.resumption =
+        if resumes { Resumption::store(Arc::new(Memory::default())) } else { Resumption::disabled() };
     let name = ServerName::try_from(name.to_owned()).map_err(|_| SetupError::Name(name.to_owned()))?;
     Ok(Setup::Client { config: Arc::new(config), name, resumes })
 }

@@ -33,8 +33,19 @@ pub(super) struct Whole {
     kept: Vec<u8>,
     /// The server's ticket is worth waiting for. It comes before its first data, if it comes.
     awaits_ticket: bool,
+    /// Records so far.
+    records: u32,
+    /// What came since the handshake may have changed the keys, which nobody else would know then.
+    stays: bool,
+    has_failed: bool,
     is_closing: bool,
 }
+
+/// Records of one handshake, at most: 40 bytes in each are enough for a long chain of certificates.
+const RECORDS_MAX: u32 = 512;
+
+/// Bytes that rustls may hold on to: the longest message of a handshake (64 KiB) and the record that it ends in.
+const KEPT_BYTES_MAX: usize = (64 << 10) + (18 << 10);
 
 /// What to do next.
 enum Next {
@@ -67,6 +78,9 @@ impl Whole {
             is_established: false,
             kept: Vec::new(),
             awaits_ticket,
+            records: 0,
+            stays: false,
+            has_failed: false,
             is_closing: false,
         };
         whole.feed(&mut Vec::new())?;
@@ -95,11 +109,6 @@ impl Whole {
         self.common().negotiated_cipher_suite().map_or("none", |one| suite::name(one.suite()))
     }
 
-    /// What both speak within TLS, if they agreed on it (ALPN).
-    pub(super) fn protocol(&self) -> Option<&[u8]> {
-        self.common().alpn_protocol()
-    }
-
     fn common(&self) -> &rustls::CommonState {
         match &self.connection {
             Connection::Client(client) => client,
@@ -111,8 +120,14 @@ impl Whole {
         !self.out.is_empty() || self.is_closing
     }
 
+    /// Says goodbye with the next seal; before the handshake is over there is nobody to say it to.
     pub(super) fn close(&mut self) {
-        self.is_closing = true;
+        self.is_closing = self.is_established && !self.has_failed;
+    }
+
+    /// What is to be sent before anything else.
+    pub(super) fn take_out(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.out)
     }
 
     /// Hands rustls the first record in `bytes`; `None` while it has not arrived whole. Its text is moved to the front of the record.
@@ -127,9 +142,19 @@ impl Whole {
         if used < HEADER_BYTES + length {
             return Ok(None);
         }
+        self.records = self.records.saturating_add(1);
+        let has_too_many = !self.is_established && self.records > RECORDS_MAX;
+        if self.has_failed || has_too_many || self.kept.len() + used > KEPT_BYTES_MAX {
+            self.has_failed = true;
+            self.kept = Vec::new();
+            return Err(Error::endless());
+        }
         let mut text = Vec::new();
+        let (was_established, tickets) = (self.is_established, self.tickets_received());
         self.kept.extend_from_slice(&bytes[..used]);
         let closed = self.feed(&mut text)?;
+        let is_harmless = closed || !text.is_empty() || self.tickets_received() > tickets;
+        self.stays |= was_established && !is_harmless;
         if !text.is_empty() || self.tickets_received() > 0 {
             self.awaits_ticket = false;
         }
@@ -158,6 +183,7 @@ impl Whole {
                 Err(error) => {
                     // What it tells the peer; whatever else it were asked now, it would go on where it cannot.
                     while self.common().wants_write() && matches!(self.step(text), Ok(Next::Again)) {}
+                    self.has_failed = true;
                     break Err(Error::handshake(error));
                 }
             }
@@ -178,8 +204,9 @@ impl Whole {
 
     /// Seals all of `text`, behind what TLS has to say.
     pub(super) fn seal(&mut self, text: &mut Vec<u8>) -> Result<(), Error> {
-        let mut out = std::mem::take(&mut self.out);
-        if self.is_established && (!text.is_empty() || self.is_closing) {
+        let mut out = self.take_out();
+        let mut sealed = Ok(());
+        if self.is_established && !self.has_failed && (!text.is_empty() || self.is_closing) {
             let result = match &mut self.connection {
                 Connection::Client(client) => {
                     encrypt(client.process_tls_records(&mut self.kept), text, self.is_closing, &mut out)
@@ -188,11 +215,11 @@ impl Whole {
                     encrypt(server.process_tls_records(&mut self.kept), text, self.is_closing, &mut out)
                 }
             };
-            result.map_err(|_| Error::exhausted())?;
+            sealed = result.map_err(|_| Error::exhausted());
         }
         self.is_closing = false;
         *text = out;
-        Ok(())
+        sealed
     }
 
     /// Whether the compact form can serve: the handshake is over, nothing is kept here, and what keys come from is known.
@@ -202,11 +229,8 @@ impl Whole {
             Some(ProtocolVersion::TLSv1_3) => self.traffic.is_some(),
             _ => false,
         };
-        is_known
-            && self.is_established
-            && self.kept.is_empty()
-            && !self.awaits_ticket
-            && !self.wants_to_send()
+        let is_ours = self.kept.is_empty() && !self.awaits_ticket && !self.stays && !self.is_closing;
+        is_known && is_ours && self.is_established && !self.has_failed
     }
 
     /// The compact form, once it [may be](Whole::may_be_compact).

@@ -4,8 +4,8 @@ use rustls::AlertDescription;
 use throng_wire::tls::{self, Cipher, Setup, Step, Tickets, Tls, Trust, Version, Versions};
 
 use crate::peer::{
-    NAME, client, handed, opened, pair, sealed, server, shake, shake_stranger, stranger, stranger_in_pieces,
-    suites, written,
+    NAME, client, handed, opened, pair, sealed, server, shake, shake_stranger, strange_server, stranger,
+    stranger_in_pieces, suites, written,
 };
 
 #[test]
@@ -14,7 +14,7 @@ fn two_of_ours_meet_and_talk_and_are_compact() {
         let (ours, theirs) = (client(versions, false), server(Versions::Both, None));
         let (mut a, mut b) = (Tls::new(), Tls::new());
         let (at_a, at_b) = shake((&mut a, &ours), (&mut b, &theirs));
-        assert!(at_a.names_protocol && at_b.names_protocol && !at_a.is_resumed && !at_b.is_resumed);
+        assert!(!at_a.is_resumed && !at_b.is_resumed);
         for round in 0..100 {
             let text = vec![round; 300 * usize::from(round)];
             assert_eq!(opened(&mut b, &sealed(&mut a, &text)), (text.clone(), false, None));
@@ -38,7 +38,6 @@ fn every_suite_serves_a_client_of_somebody_elses() {
         let (strange, _) = stranger(suite);
         let (mut strange, mut ours) = (rustls::Connection::from(strange), Tls::new());
         let established = shake_stranger(&mut strange, &mut ours, &setup);
-        assert!(!established.names_protocol, "who names nothing is welcome");
         for length in [0, 1, 100, 16_384, 16_385, 50_000] {
             let text = vec![7; length];
             std::io::Write::write_all(&mut strange.writer(), &text).unwrap();
@@ -231,6 +230,53 @@ fn a_certificate_that_is_trusted_itself_may_call_itself_an_authority() {
     assert!(attempt(&params, "other.example").is_some_and(|error| error.contains("not valid for name")));
     params.not_after = rcgen::date_time_ymd(2025, 6, 1);
     assert!(attempt(&params, NAME).is_some_and(|error| error.to_lowercase().contains("expired")));
+}
+
+#[test]
+fn a_handshake_without_end_ends_before_it_takes_memory() {
+    let setup = server(Versions::Both, None);
+    // The beginning of a ClientHello of 65,535 bytes, and then a byte in each record.
+    let record = |text: &[u8]| [&[22, 3, 1, 0, text.len() as u8], text].concat();
+    let mut ours = Tls::new();
+    ours.put(&record(&[1, 0, 0xff, 0xff, 3, 3]));
+    let mut records = 0;
+    let error = loop {
+        ours.put(&record(&[0]));
+        match ours.step(&setup) {
+            Ok(_) => records += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(records < 1_000 && error.to_string().contains("without end"), "{records} records: {error}");
+    // As many bytes as records may have, which rustls keeps until the message is whole.
+    let mut ours = Tls::new();
+    let full = |text: &[u8]| [&[22, 3, 1, 0x40, 0][..], text, &vec![0; 16_384 - text.len()]].concat();
+    ours.put(&full(&[1, 0, 0xff, 0xff, 3, 3]));
+    let ended = (0..10).any(|_| {
+        ours.put(&full(&[]));
+        ours.step(&setup).is_err()
+    });
+    assert!(ended);
+}
+
+#[test]
+fn a_client_whose_server_gives_up_right_behind_the_handshake_hears_why() {
+    let setup = server(Versions::Both, None);
+    let mut theirs = strange_server(&setup);
+    let ours = client(Versions::Tls13, false);
+    let mut a = Tls::new();
+    a.step(&ours).unwrap();
+    assert_eq!(handed(&mut theirs, &sealed(&mut a, &[])), (vec![], None));
+    a.put(&written(&mut theirs));
+    assert!(matches!(a.step(&ours), Ok(Step::Established(_))));
+    // What the client answers is damaged, so the server gives up.
+    let mut finished = sealed(&mut a, &[]);
+    *finished.last_mut().unwrap() ^= 1;
+    assert!(handed(&mut theirs, &finished).1.is_some());
+    let (_, _, error) = opened(&mut a, &written(&mut theirs));
+    assert!(error.is_some());
+    a.close();
+    assert_eq!(sealed(&mut a, b"nothing"), b"");
 }
 
 #[test]

@@ -176,11 +176,11 @@ pub(crate) fn shake(client: (&mut Tls, &Setup), server: (&mut Tls, &Setup)) -> (
 }
 
 fn step(tls: &mut Tls, setup: &Setup, done: &mut Option<Established>) {
-    if !tls.is_established() {
-        if let Step::Established(established) = tls.step(setup).unwrap() {
-            assert!(established.rest.is_empty());
-            *done = Some(established);
-        }
+    if !tls.is_established()
+        && let Step::Established(established) = tls.step(setup).unwrap()
+    {
+        assert!(established.rest.is_empty());
+        *done = Some(established);
     }
 }
 

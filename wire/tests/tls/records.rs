@@ -1,7 +1,7 @@
 //! Records after the handshake: what is borne, what is answered, and what ends a connection.
 
 use rustls::{AlertDescription, SupportedCipherSuite};
-use throng_wire::tls::{self, Tls, Versions};
+use throng_wire::tls::{self, Step, Tickets, Tls, Versions};
 
 use crate::peer::{
     Peer, alerts, can_update, handed, opened, sealed, server, shake_stranger, stranger, suites, written,
@@ -74,7 +74,8 @@ fn records_are_split_and_coalesced_at_every_byte() {
 #[test]
 fn what_was_not_sealed_for_this_place_is_refused_as_such() {
     for suite in suites() {
-        let cases: [(&str, fn(&mut Vec<Vec<u8>>)); 5] = [
+        type Change = fn(&mut Vec<Vec<u8>>);
+        let cases: [(&str, Change); 5] = [
             ("flipped", |records| *records[0].last_mut().unwrap() ^= 1),
             ("flipped in its text", |records| records[0][14] ^= 0x80),
             ("replayed", |records| records.insert(1, records[0].clone())),
@@ -208,6 +209,31 @@ fn keys_are_updated_with_a_client_of_somebody_elses() {
             std::io::Write::write_all(&mut strange.writer(), &[round]).unwrap();
             assert_eq!(opened(&mut ours, &written(&mut strange)), (vec![round], false, None), "{suite:?}");
             assert_eq!(handed(&mut strange, &sealed(&mut ours, &[round])), (vec![round], None), "{suite:?}");
+        }
+    }
+}
+
+#[test]
+fn keys_that_change_right_behind_the_handshake_are_followed() {
+    let tickets = Tickets::new().unwrap();
+    let setup = server(Versions::Both, Some(&tickets));
+    for suite in suites().into_iter().filter(|suite| suite.tls13().is_some()) {
+        let (strange, _) = stranger(suite);
+        let (mut strange, mut ours) = (rustls::Connection::from(strange), Tls::new());
+        ours.put(&written(&mut strange));
+        assert!(matches!(ours.step(&setup), Ok(Step::Waiting)));
+        assert_eq!(handed(&mut strange, &sealed(&mut ours, &[])), (vec![], None));
+        // Finished, a key update that asks for one in return, and text: all at once.
+        strange.refresh_traffic_keys().unwrap();
+        std::io::Write::write_all(&mut strange.writer(), b"hello").unwrap();
+        ours.put(&written(&mut strange));
+        let Ok(Step::Established(established)) = ours.step(&setup) else { panic!("it is not established") };
+        assert_eq!(opened(&mut ours, &established.rest), (b"hello".to_vec(), false, None));
+        for round in 0..3_u8 {
+            assert_eq!(handed(&mut strange, &sealed(&mut ours, &[round])), (vec![round], None), "{suite:?}");
+            strange.refresh_traffic_keys().unwrap();
+            std::io::Write::write_all(&mut strange.writer(), &[round]).unwrap();
+            assert_eq!(opened(&mut ours, &written(&mut strange)), (vec![round], false, None), "{suite:?}");
         }
     }
 }
