@@ -24,7 +24,7 @@ import record
 
 ROUNDS = 5
 USERS = os.environ.get("TLS_USERS", "1m")
-BUFFERED = "what rustls keeps of a buffered connection, in the loop beside it"
+BUFFERED = "what rustls keeps of a buffered connection, in the bare loop just after"
 
 
 def floor(*flags):
