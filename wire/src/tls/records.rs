@@ -181,10 +181,7 @@ impl Records {
         let mut opened = Opened { used, ..Opened::default() };
         match content {
             Content::Data => {
-                // Of text, not of its absence, which is counted above.
-                if !text.is_empty() {
-                    self.updates = 0;
-                }
+                self.updates = 0;
                 opened.text = text;
             }
             Content::Alert => opened.closed = self.alert(&record[text])?,
