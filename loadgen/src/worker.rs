@@ -197,7 +197,8 @@ impl<R: Reactor> Worker<R> {
         self.reactor.turn(Some(until), &mut events)?;
         let now = self.reactor.now();
         let is_busy = self.hurry || !events.is_empty();
-        self.busy_turns = if events.is_empty() { BUSY_TURNS_MAX } else { self.busy_turns + 1 };
+        let busy_turns = self.busy_turns.saturating_add(1);
+        self.busy_turns = if events.is_empty() { BUSY_TURNS_MAX } else { busy_turns };
         for event in events.drain(..) {
             self.handle(event, now);
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use throng_loadgen::gate;
 use throng_loadgen::outcome::{Outcome, Record, Run};
 use throng_loadgen::worker::{Step, Worker};
-use throng_loadgen::{Overrides, Plan, PortRange, Reconnect, Scenario, Sources, scenario};
+use throng_loadgen::{Overrides, Plan, PortRange, Protocol, Reconnect, Scenario, Sources, scenario};
 use throng_reactor::sim::{Faults, Sim, World};
 use throng_reactor::{Config, Reactor};
 use throng_server::{Config as ServerConfig, Figures, Mailboxes, Progress, Shard, ShardFigures, Shared};
@@ -284,14 +284,15 @@ fn full_mailboxes_pause_and_refuse_and_lose_nothing() {
     assert!(full > 0 && paused > 0 && refused > 0, "full {full}, paused {paused}, refused {refused}");
 }
 
-/// A server with TLS and resumption, and what its users need for it.
-fn secure(versions: Versions) -> (ServerConfig, Setup) {
+/// A server with TLS, and users who resume where it gives tickets.
+fn secure(versions: Versions, gives_tickets: bool) -> (ServerConfig, Setup) {
     let made = rcgen::generate_simple_self_signed(["chat.example".to_owned()]).unwrap();
     let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
-    let tickets = tls::Tickets::new().unwrap();
+    let tickets = gives_tickets.then(|| tls::Tickets::new().unwrap());
     // 2030: a certificate of rcgen holds then.
     let server =
-        tls::server(certificate.as_bytes(), key.as_bytes(), versions, Some(&tickets), 1_893_456_000).unwrap();
+        tls::server(certificate.as_bytes(), key.as_bytes(), versions, tickets.as_ref(), 1_893_456_000)
+            .unwrap();
     let trust = tls::Trust::Roots(tls::certificates(certificate.as_bytes()).unwrap());
     let client = tls::client("chat.example", trust, versions, true, true).unwrap();
     let listen_tls = vec!["10.0.0.1:7400".parse().unwrap()];
@@ -301,7 +302,7 @@ fn secure(versions: Versions) -> (ServerConfig, Setup) {
 #[test]
 fn users_with_tls_lose_nothing_on_a_rough_network() {
     for (seed, versions) in (0..).zip([Versions::Tls12, Versions::Tls13].repeat(5)) {
-        let (config, tls) = secure(versions);
+        let (config, tls) = secure(versions, true);
         let played = play_on(config, Some(&tls), None, seed, Faults::rough(), &pairs(), &small(seed));
         keeps_its_promises(seed, &played);
         let (outcome, server) = (&played.outcome, &played.server);
@@ -317,9 +318,20 @@ fn users_with_tls_lose_nothing_on_a_rough_network() {
 }
 
 #[test]
+fn who_waits_for_a_ticket_that_never_comes_is_told_as_not_compact() {
+    // Nobody says anything: neither a ticket nor a text comes.
+    let (config, tls) = secure(Versions::Tls13, false);
+    let overrides = Overrides { protocol: Some(Protocol::Connect), rate_per_s: None, ..small(1) };
+    let scenario = scenario::load("idle").unwrap();
+    let played = play_on(config, Some(&tls), None, 1, Faults::default(), &scenario, &overrides);
+    let counts = played.outcome.tls.unwrap();
+    assert_eq!((counts.full, counts.resumed, counts.whole), (40, 0, 40));
+}
+
+#[test]
 fn connections_with_tls_that_die_at_any_moment_leave_nothing_behind() {
     for (seed, versions) in (0..).zip([Versions::Tls12, Versions::Tls13].repeat(10)) {
-        let (config, tls) = secure(versions);
+        let (config, tls) = secure(versions, true);
         let played = play_on(config, Some(&tls), None, seed, Faults::hostile(), &pairs(), &small(seed));
         keeps_its_promises(seed, &played);
         let server = &played.server;

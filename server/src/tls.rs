@@ -201,7 +201,8 @@ impl<R: Reactor> Shard<R> {
 
     /// Takes a step of a handshake, if there is one and this turn has time for it. True: the next turn must not wait.
     pub(crate) fn shake_hands(&mut self, is_busy: bool) -> bool {
-        self.security.busy_turns = if is_busy { self.security.busy_turns + 1 } else { BUSY_TURNS_MAX };
+        let busy_turns = self.security.busy_turns.saturating_add(1);
+        self.security.busy_turns = if is_busy { busy_turns } else { BUSY_TURNS_MAX };
         if self.security.busy_turns >= BUSY_TURNS_MAX
             && let Some(slot) = self.next_handshake()
         {

@@ -23,6 +23,7 @@
 mod error;
 mod half;
 mod header;
+mod limits;
 mod records;
 mod resume;
 mod secrets;

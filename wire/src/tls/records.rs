@@ -16,18 +16,8 @@ use rustls::AlertDescription;
 use super::Error;
 use super::half::Half;
 use super::header::{self, Content, FRAGMENT_BYTES_MAX, HEADER_BYTES};
+use super::limits::{EMPTY_MAX, MESSAGE_BYTES_MAX, RENEGOTIATIONS_MAX, UPDATES_MAX, WARNINGS_MAX};
 use super::suite::{Suite, Version};
-
-/// Records without text in a row.
-const EMPTY_MAX: u8 = 32;
-/// Key updates without data in between.
-const UPDATES_MAX: u8 = 32;
-/// Warnings.
-const WARNINGS_MAX: u8 = 4;
-/// Handshakes that are declined.
-const RENEGOTIATIONS_MAX: u8 = 1;
-/// Bytes of a handshake message, at most.
-const MESSAGE_BYTES_MAX: usize = 0xffff;
 
 /// Types of handshake messages.
 const HELLO_REQUEST: u8 = 0;

@@ -7,9 +7,7 @@ use rustls::NamedGroup;
 use rustls::client::{ClientSessionStore, Tls12ClientSessionValue, Tls13ClientSessionValue};
 use rustls::pki_types::ServerName;
 
-/// Tickets that are kept, of about a kilobyte each. A storm of more users than that resumes with so many, and with those that the first
-/// of it get.
-const TICKETS_MAX: usize = 32_768;
+use super::limits::TICKETS_MAX;
 
 /// See the module's text.
 #[derive(Debug, Default)]

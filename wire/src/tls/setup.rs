@@ -210,19 +210,20 @@ pub fn client(
     let builder =
         ClientConfig::builder_with_provider(Arc::clone(&provider)).with_protocol_versions(&versions.list());
     let builder = builder.map_err(SetupError::Tls)?;
-    let mut config = match trust {
-        Trust::Roots(roots) => {
+    let known = match trust {
+        Trust::Anybody => None,
+        Trust::Roots(itself) => {
+            let unreadable = |error: String| SetupError::Unreadable(error);
             let mut store = RootCertStore::empty();
-            for root in &roots {
-                store.add(root.clone()).map_err(|error| SetupError::Unreadable(error.to_string()))?;
+            for root in &itself {
+                store.add(root.clone()).map_err(|error| unreadable(error.to_string()))?;
             }
-            let chains = WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider).build();
-            let chains = chains.map_err(|error| SetupError::Unreadable(error.to_string()))?;
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(Known { chains, itself: roots }))
+            let chains = WebPkiServerVerifier::builder_with_provider(Arc::new(store), Arc::clone(&provider));
+            Some(Known { chains: chains.build().map_err(|error| unreadable(error.to_string()))?, itself })
         }
-        Trust::Anybody => builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody(provider))),
-    }
-    .with_no_client_auth();
+    };
+    let verifier = Arc::new(Verifier { provider, known });
+    let mut config = builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
     if speaks {
         config.alpn_protocols = vec![PROTOCOL.to_vec()];
     }
@@ -248,15 +249,23 @@ fn is_in_time(certificate: &CertificateDer<'_>, now: u64) -> Result<(), SetupErr
     Ok(())
 }
 
-/// Takes who has a certificate from somebody known, and who shows a known one itself: most people make a certificate for trials that
-/// calls itself an authority, and an authority's may not be a server's by the rules for chains.
+/// Checks whose certificate a server shows, and what it signs with it.
+#[derive(Debug)]
+struct Verifier {
+    provider: Arc<CryptoProvider>,
+    /// `None`: every certificate will do.
+    known: Option<Known>,
+}
+
+/// Who is trusted: who has a certificate from one of these, and who shows one of them itself. Most people make a certificate for trials
+/// that calls itself an authority, and an authority's may not be a server's by the rules for chains.
 #[derive(Debug)]
 struct Known {
     chains: Arc<WebPkiServerVerifier>,
     itself: Vec<CertificateDer<'static>>,
 }
 
-impl ServerCertVerifier for Known {
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -265,9 +274,10 @@ impl ServerCertVerifier for Known {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
+        let Some(known) = &self.known else { return Ok(ServerCertVerified::assertion()) };
         let chain =
-            self.chains.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
-        if chain.is_ok() || !self.itself.iter().any(|known| known == end_entity) {
+            known.chains.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+        if chain.is_ok() || !known.itself.iter().any(|one| one == end_entity) {
             return chain;
         }
         verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
@@ -284,7 +294,7 @@ impl ServerCertVerifier for Known {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.chains.verify_tls12_signature(message, certificate, signed)
+        verify_tls12_signature(message, certificate, signed, &self.provider.signature_verification_algorithms)
     }
 
     fn verify_tls13_signature(
@@ -293,49 +303,10 @@ impl ServerCertVerifier for Known {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.chains.verify_tls13_signature(message, certificate, signed)
+        verify_tls13_signature(message, certificate, signed, &self.provider.signature_verification_algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.chains.supported_verify_schemes()
-    }
-}
-
-/// Takes every certificate, and checks what is signed with it.
-#[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }

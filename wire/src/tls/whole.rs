@@ -10,6 +10,7 @@ use rustls::{ExtractedSecrets, HandshakeKind, ProtocolVersion};
 use super::Error;
 use super::half::{Half, Secret};
 use super::header::{self, HEADER_BYTES};
+use super::limits::{KEPT_BYTES_MAX, RECORDS_MAX};
 use super::records::{Opened, Records, Side};
 use super::secrets::{self, Traffic};
 use super::setup::Setup;
@@ -40,12 +41,6 @@ pub(super) struct Whole {
     has_failed: bool,
     is_closing: bool,
 }
-
-/// Records of one handshake, at most: 40 bytes in each are enough for a long chain of certificates.
-const RECORDS_MAX: u32 = 512;
-
-/// Bytes that rustls may hold on to: the longest message of a handshake (64 KiB) and the record that it ends in.
-const KEPT_BYTES_MAX: usize = (64 << 10) + (18 << 10);
 
 /// What to do next.
 enum Next {
@@ -318,7 +313,10 @@ fn encrypt<Data>(
     closes: bool,
     out: &mut Vec<u8>,
 ) -> Result<(), EncryptError> {
-    let Ok(ConnectionState::WriteTraffic(mut traffic)) = status.state else { return Ok(()) };
+    // Whatever else rustls wants first was done when it came; a text is never dropped without a word.
+    let Ok(ConnectionState::WriteTraffic(mut traffic)) = status.state else {
+        return Err(EncryptError::EncryptExhausted);
+    };
     let mut append = |write: &mut dyn FnMut(&mut [u8]) -> Result<usize, EncryptError>| {
         let at = out.len();
         match write(&mut []) {

@@ -8,6 +8,16 @@ use crate::peer::{
     stranger_in_pieces, suites, written,
 };
 
+/// A client and a server of ours, each after its first flight, the server's with the client; and why the server refused, if it did.
+fn half_way(ours: &Setup, theirs: &Setup) -> (Tls, Tls, Option<tls::Error>) {
+    let (mut client, mut server) = (Tls::new(), Tls::new());
+    client.step(ours).unwrap();
+    server.put(&sealed(&mut client, &[]));
+    let refused = server.step(theirs).err();
+    client.put(&sealed(&mut server, &[]));
+    (client, server, refused)
+}
+
 #[test]
 fn two_of_ours_meet_and_talk_and_are_compact() {
     for (versions, version) in [(Versions::Tls12, Version::Tls12), (Versions::Tls13, Version::Tls13)] {
@@ -121,11 +131,7 @@ fn handshake_messages_may_come_in_many_records() {
 #[test]
 fn text_behind_a_handshake_in_the_same_bytes_is_left_over() {
     let (ours, theirs) = (client(Versions::Tls13, false), server(Versions::Both, None));
-    let (mut a, mut b) = (Tls::new(), Tls::new());
-    assert!(matches!(a.step(&ours), Ok(Step::Waiting)));
-    b.put(&sealed(&mut a, &[]));
-    assert!(matches!(b.step(&theirs), Ok(Step::Waiting)));
-    a.put(&sealed(&mut b, &[]));
+    let (mut a, mut b, _) = half_way(&ours, &theirs);
     assert!(matches!(a.step(&ours), Ok(Step::Established(_))));
     let mut bytes = sealed(&mut a, b"first");
     bytes.extend(sealed(&mut a, b"second"));
@@ -186,11 +192,7 @@ fn whoever_is_not_trusted_or_not_asked_for_is_named() {
     let known = tls::certificates(pair().certificate.as_bytes()).unwrap();
     let attempt = |name: &str, trust: Trust| {
         let ours = tls::client(name, trust, Versions::Both, false, true).unwrap();
-        let (mut a, mut b) = (Tls::new(), Tls::new());
-        a.step(&ours).unwrap();
-        b.put(&sealed(&mut a, &[]));
-        b.step(&theirs).unwrap();
-        a.put(&sealed(&mut b, &[]));
+        let (mut a, mut b, _) = half_way(&ours, &theirs);
         let error = a.step(&ours).err();
         b.put(&sealed(&mut a, &[]));
         (error.map(|error| error.to_string()), b.step(&theirs).err().and_then(|error| error.alert_received()))
@@ -219,11 +221,7 @@ fn a_certificate_that_is_trusted_itself_may_call_itself_an_authority() {
             tls::server(made.as_bytes(), key.serialize_pem().as_bytes(), Versions::Both, None, at).unwrap();
         let trust = Trust::Roots(tls::certificates(made.as_bytes()).unwrap());
         let ours = tls::client(name, trust, Versions::Both, false, true).unwrap();
-        let (mut a, mut b) = (Tls::new(), Tls::new());
-        a.step(&ours).unwrap();
-        b.put(&sealed(&mut a, &[]));
-        b.step(&theirs).unwrap();
-        a.put(&sealed(&mut b, &[]));
+        let (mut a, ..) = half_way(&ours, &theirs);
         a.step(&ours).err().map(|error| error.to_string())
     };
     assert_eq!(attempt(&params, NAME), None);
@@ -301,11 +299,8 @@ fn what_is_no_handshake_is_refused_with_an_alert() {
 #[test]
 fn those_without_a_common_version_are_told() {
     let (ours, theirs) = (client(Versions::Tls12, false), server(Versions::Tls13, None));
-    let (mut a, mut b) = (Tls::new(), Tls::new());
-    a.step(&ours).unwrap();
-    b.put(&sealed(&mut a, &[]));
-    assert!(b.step(&theirs).is_err());
-    a.put(&sealed(&mut b, &[]));
+    let (mut a, _, refused) = half_way(&ours, &theirs);
+    assert!(refused.is_some());
     let error = a.step(&ours).expect_err("refused");
     assert_eq!(error.alert_received(), Some(AlertDescription::ProtocolVersion));
 }
