@@ -173,7 +173,9 @@ fn whoever_goes_in_the_middle_of_a_handshake_goes_at_once() {
             stream.shutdown(std::net::Shutdown::Write).unwrap();
             let mut answer = Vec::new();
             stream.set_read_timeout(Some(PATIENCE)).unwrap();
-            stream.read_to_end(&mut answer).unwrap();
+            stream
+                .read_to_end(&mut answer)
+                .expect("the server ends the stream, too, and does not wait to reset it");
         }
         wait_until(server, "all are gone", |figures| figures.connections == 0);
         assert_eq!(server.figures().total().closed_by_reset, 0, "nobody had to be reset");
